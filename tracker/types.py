@@ -1,0 +1,138 @@
+"""The values that pass between the stages, and the conventions they all follow.
+
+Conventions
+-----------
+Image px: x right, y down, origin at the outer corner of the first pixel, whose centre is (0.5, 0.5). z has the scale
+of x, larger is nearer the viewer; its zero is the model's origin. OpenCV counts pixel centres from 0: subtract 0.5
+before drawing with it.
+Crop px: the same, within a square crop.
+Model space: millimetres, x to image right, y up, z to the viewer; the origin lies between the ear canals.
+Angles: degrees. Positive yaw turns the head towards image left (we see the subject's left cheek), positive pitch nods
+it down, positive roll tilts it counter-clockwise on the screen. R = Rz(roll) Ry(-yaw) Rx(pitch), y up, z to the viewer.
+Time: seconds, told by the source with each frame; nothing in the tracker reads a clock.
+Landmarks: 68 points in Multi-PIE order. 17-67 are fixed on the face, 0-16 slide to the visible contour of the jaw.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+def _check(name: str, array: np.ndarray, shape: tuple) -> None:
+    """Raise ValueError where `array` lacks the shape; None stands for any length."""
+    if len(array.shape) != len(shape) or any(e is not None and e != g for e, g in zip(shape, array.shape, strict=True)):
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture of a source."""
+
+    index: int  # counts the delivered frames from 0
+    time_s: float  # from the source; 0.0 is a time like any other
+    image: np.ndarray  # (H, W, 3) uint8, BGR
+    source: str = ""  # the file, URL or camera it came from
+    first: bool = False  # nothing connects it with the frame before: tracks must not carry over
+    captured_s: float | None = None  # monotonic clock at capture, for measuring delay only
+
+    def __post_init__(self):
+        _check("Frame.image", self.image, (None, None, 3))
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A detected face, image px."""
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+    score: float  # [0, 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Roi:
+    """The square of the image that a network sees, image px; it may leave the image.
+
+    `roll_deg` turns the square counter-clockwise on the screen about its centre, so that a head with that roll stands
+    upright in the crop.
+    """
+
+    x: float  # left edge of the unturned square
+    y: float  # top edge of the unturned square
+    size: float
+    roll_deg: float = 0.0
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        return self.x + self.size / 2, self.y + self.size / 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceParams:
+    """What a regressor or a fitter tells of one face."""
+
+    camera: np.ndarray  # (3, 4) float32, model mm -> crop px (regressor) or image px (fitter), y down
+    shape: np.ndarray  # (Ks,) float32, shape coefficients
+    expression: np.ndarray  # (Ke,) float32, expression coefficients; blendshape weights in [0, 1] for our own model
+    score: float | None = None  # belief that this is a face and the fit is right, [0, 1]; None without such a head
+
+    def __post_init__(self):
+        _check("FaceParams.camera", self.camera, (3, 4))
+        _check("FaceParams.shape", self.shape, (None,))
+        _check("FaceParams.expression", self.expression, (None,))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pose:
+    """Position of a head, from the affine camera."""
+
+    rotation: np.ndarray  # (3, 3) float32, orthonormal, det +1, y up, z to the viewer
+    scale_px_per_mm: float
+    translation_px: np.ndarray  # (3,) float32, where the model's origin lies in the image
+    yaw_deg: float
+    pitch_deg: float
+    roll_deg: float
+
+
+class TrackState(enum.Enum):
+    TENTATIVE = "tentative"
+    TRACKED = "tracked"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceTrack:
+    """One followed face in one frame, after smoothing."""
+
+    id: int  # from 1; stays with the person
+    state: TrackState
+    score: float | None  # [0, 1]; None where the network has no such head
+    detected: bool  # this frame's crop came from the detector, not from the frame before
+    roi: Roi  # what the network saw
+    model_to_image: np.ndarray  # (3, 4) float32, model mm -> image px
+    shape: np.ndarray  # (Ks,) float32, of the face model that is drawn
+    expression: np.ndarray  # (Ke,) float32, of the face model that is drawn
+    pose: Pose
+    landmarks: np.ndarray  # (68, 3) float32, image px
+    translation_mm: np.ndarray | None = None  # (3,) float32, camera space: x right, y up, z away from the camera
+    blendshapes: dict[str, float] = field(default_factory=dict)  # ARKit names, [0, 1]
+    vertices: np.ndarray | None = None  # (N, 3) float32, image px; only when asked for
+
+    def __post_init__(self):
+        _check("FaceTrack.model_to_image", self.model_to_image, (3, 4))
+        _check("FaceTrack.landmarks", self.landmarks, (68, 3))
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Rectangle of the 68 points: x_min, y_min, x_max, y_max, image px."""
+        (x0, y0), (x1, y1) = self.landmarks[:, :2].min(axis=0), self.landmarks[:, :2].max(axis=0)
+        return float(x0), float(y0), float(x1), float(y1)
+
+
+# A detector takes an image, (H, W, 3) uint8 BGR, and returns the faces in it, best first; () when there is none.
+Detector = Callable[[np.ndarray], tuple[Box, ...]]
