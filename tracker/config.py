@@ -1,0 +1,142 @@
+"""Settings: TOML files and `a.b=value` overrides into nested frozen dataclasses.
+
+Each part of the program owns a frozen dataclass of settings with defaults; this module fills them. A table that holds
+an unknown key, a wrong type or a value out of range raises a ConfigError that names where it stands.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+
+from tracker.errors import ConfigError
+
+T = typing.TypeVar("T")
+
+
+def load_config(cls: type[T], path: Path | str | None = None, overrides: Iterable[str] = ()) -> T:
+    """Read settings: the defaults of `cls`, below a TOML file, below `a.b=value` overrides.
+
+    Parameters
+    ----------
+    cls : a dataclass, possibly with dataclasses as fields
+    path : TOML file, or None
+    overrides : "a.b=value" each; the value is read as TOML, and as plain text where it is none
+
+    Raises
+    ------
+    ConfigError
+        For a file that is missing or no TOML, an unknown key, a wrong type, a value out of range.
+    """
+    table: dict = {}
+    if path is not None:
+        try:
+            table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror or error}); give an existing TOML file") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    config = _build(cls, table, str(path))
+    for override in overrides:
+        keys, value = _parse_override(override)
+        table = _with_value(table, keys, value, override)
+        config = _build(cls, table, f"--set {override}")
+    return config
+
+
+def to_toml(config) -> str:
+    """Write settings as TOML text that `load_config` reads back; fields that are None are left out."""
+    lines: list[str] = []
+
+    def visit(node, prefix: str) -> None:
+        nested = []
+        for field in dataclasses.fields(node):
+            value = getattr(node, field.name)
+            if dataclasses.is_dataclass(value):
+                nested.append((field.name, value))
+            elif value is not None:
+                lines.append(f"{field.name} = {_toml_value(value)}")
+        for name, value in nested:
+            lines.append(f"\n[{prefix}{name}]")
+            visit(value, f"{prefix}{name}.")
+
+    visit(config, "")
+    return "\n".join(lines).strip() + "\n"
+
+
+def _toml_value(value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    return repr(value)
+
+
+def _parse_override(override: str) -> tuple[list[str], object]:
+    key, equals, text = override.partition("=")
+    keys = [part.strip() for part in key.split(".")]
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {override}: expected a.b=value, for example detector.min_score=0.6")
+    try:
+        return keys, tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return keys, text.strip()
+
+
+def _with_value(table: dict, keys: list[str], value, override: str) -> dict:
+    """A copy of the nested table with one value replaced."""
+    head, *rest = keys
+    if not rest:
+        return {**table, head: value}
+    below = table.get(head, {})
+    if not isinstance(below, dict):
+        raise ConfigError(f"--set {override}: {head} is a value, not a table")
+    return {**table, head: _with_value(below, rest, value, override)}
+
+
+def _build(cls, table: dict, where: str):
+    """Make a `cls` of a table; `where` names the file and table for the messages."""
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls)]
+    values = {}
+    for key, value in table.items():
+        if key not in names:
+            near = difflib.get_close_matches(key, names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
+            raise ConfigError(f"{where}: unknown key {key}; {hint}")
+        kind = hints[key]
+        if dataclasses.is_dataclass(kind):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{where}: {key} is a table, got {value!r}")
+            values[key] = _build(kind, value, f"{where} [{key}]")
+        else:
+            values[key] = _convert(kind, value, f"{where}: {key}")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _convert(kind, value, where: str):
+    """The value as `kind`; bool is no int, int is a float, an array is a tuple."""
+    if isinstance(kind, types.UnionType):
+        choices = [choice for choice in kind.__args__ if choice is not type(None)]
+        return _convert(choices[0], value, where)
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        if not isinstance(value, list):
+            raise ConfigError(f"{where} must be a list, got {value!r}")
+        return tuple(_convert(item, entry, where) for entry in value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{where} must be of type {kind.__name__}, got {value!r}")
+    return value

@@ -1,0 +1,160 @@
+"""Causal smoothing in frame time: the 1 euro filter on vectors and on rotations.
+
+Source: Casiez, Roussel, Vogel, "1 euro filter: a simple speed-based low-pass filter for noisy input" (CHI 2012). The
+speed that opens the filter is one number a vector (its Euclidean length), so that all components lag alike.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from tracker.types import Pose
+
+
+@dataclass(frozen=True, slots=True)
+class EuroParams:
+    """One filter's settings; `beta` counts in the reciprocal of the signal's unit."""
+
+    min_cutoff_hz: float  # at rest: lower is steadier
+    beta: float  # how fast the cutoff rises with speed: higher lags less
+    derivative_cutoff_hz: float = 1.0
+
+
+# Names that begin so are the eyes': a filter that rounds off a blink is worse than a little tremor.
+EYE_SHAPES = ("eyeBlink", "eyeSquint", "eyeWide", "eyeLook")
+# Positions are filtered in widths of a face, so that one setting serves near and far faces.
+FACE_WIDTH_MM = 140.0
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothingConfig:
+    """Strength of the smoothing of a track; each cutoff is what a head at rest gets."""
+
+    enabled: bool = True
+    position_cutoff_hz: float = 1.0
+    position_beta: float = 40.0  # speed in face widths a second
+    rotation_cutoff_hz: float = 1.0
+    rotation_beta: float = 20.0  # speed in radians a second
+    expression_cutoff_hz: float = 3.0
+    expression_beta: float = 3.0  # speed in full blendshapes a second
+    eyelid_cutoff_hz: float = 8.0  # lids are hardly filtered: a blink lasts 5 frames
+    eyelid_beta: float = 10.0
+    derivative_cutoff_hz: float = 4.0
+
+    def __post_init__(self):
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if name != "enabled" and not (value >= 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be at least 0, got {value}")
+        if 0 in (self.position_cutoff_hz, self.rotation_cutoff_hz, self.expression_cutoff_hz, self.eyelid_cutoff_hz):
+            raise ValueError("a cutoff of 0 Hz never moves; give a positive one")
+
+
+def smoothing_factor(cutoff_hz: float, step_s: float) -> float:
+    """Weight of the new sample in a first-order low-pass filter."""
+    r = 2.0 * math.pi * cutoff_hz * step_s
+    return r / (r + 1.0)
+
+
+class VectorFilter:
+    """1 euro filter of a vector signal. The first sample passes unchanged."""
+
+    def __init__(self, params: EuroParams):
+        self._params = params
+        self._value: np.ndarray | None = None
+        self._raw: np.ndarray | None = None
+        self._speed: np.ndarray | None = None
+        self._time_s = 0.0
+
+    def __call__(self, value: np.ndarray, time_s: float) -> np.ndarray:
+        """Filter `value`, (n,) float, seen at `time_s`; a repeated or earlier time returns the last result."""
+        if self._value is None:
+            self._value = self._raw = np.array(value, np.float64)
+            self._speed = np.zeros_like(self._value)
+        elif time_s > self._time_s:
+            step_s = time_s - self._time_s
+            a = smoothing_factor(self._params.derivative_cutoff_hz, step_s)
+            self._speed = self._speed + a * ((value - self._raw) / step_s - self._speed)
+            cutoff = self._params.min_cutoff_hz + self._params.beta * float(np.linalg.norm(self._speed))
+            a = smoothing_factor(cutoff, step_s)
+            self._value = self._value + a * (value - self._value)
+            self._raw = np.array(value, np.float64)
+        else:
+            return self._value.copy()
+        self._time_s = time_s
+        return self._value.copy()
+
+
+class RotationFilter:
+    """1 euro filter on rotations: it moves along the shortest turn from the last result to the new sample."""
+
+    def __init__(self, params: EuroParams):
+        self._params = params
+        self._value: np.ndarray | None = None
+        self._raw: np.ndarray | None = None
+        self._speed = np.zeros(3)  # rotation vector a second
+        self._time_s = 0.0
+
+    def __call__(self, rotation: np.ndarray, time_s: float) -> np.ndarray:
+        """Filter `rotation`, (3, 3) orthonormal, seen at `time_s`; returns (3, 3) float64."""
+        rotation = np.asarray(rotation, np.float64)
+        if self._value is None:
+            self._value = self._raw = rotation.copy()
+        elif time_s > self._time_s:
+            step_s = time_s - self._time_s
+            a = smoothing_factor(self._params.derivative_cutoff_hz, step_s)
+            self._speed = self._speed + a * (rotation_vector(rotation @ self._raw.T) / step_s - self._speed)
+            cutoff = self._params.min_cutoff_hz + self._params.beta * float(np.linalg.norm(self._speed))
+            a = smoothing_factor(cutoff, step_s)
+            turn = rotation_vector(rotation @ self._value.T)
+            self._value = cv2.Rodrigues(a * turn)[0] @ self._value
+            self._raw = rotation.copy()
+        else:
+            return self._value.copy()
+        self._time_s = time_s
+        return self._value.copy()
+
+
+def rotation_vector(rotation: np.ndarray) -> np.ndarray:
+    """Axis times angle (radians) of a (3, 3) rotation, as (3,) float64."""
+    return cv2.Rodrigues(np.asarray(rotation, np.float64))[0].ravel()
+
+
+class FaceFilter:
+    """Smooths one track: position and size, rotation, expression and eyes, each by its own filter."""
+
+    def __init__(self, config: SmoothingConfig, expression_names: tuple[str, ...], first: Pose):
+        def euro(cutoff_hz: float, beta: float) -> EuroParams:
+            return EuroParams(cutoff_hz, beta, config.derivative_cutoff_hz)
+
+        self._unit_px = first.scale_px_per_mm * FACE_WIDTH_MM
+        self._position = VectorFilter(euro(config.position_cutoff_hz, config.position_beta))
+        self._rotation = RotationFilter(euro(config.rotation_cutoff_hz, config.rotation_beta))
+        self._expression = VectorFilter(euro(config.expression_cutoff_hz, config.expression_beta))
+        self._eyes = VectorFilter(euro(config.eyelid_cutoff_hz, config.eyelid_beta))
+        self._is_eye = np.array([name.startswith(EYE_SHAPES) for name in expression_names], bool)
+
+    def __call__(
+        self, camera: np.ndarray, pose: Pose, expression: np.ndarray, time_s: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Filter one frame's camera, (3, 4) model mm -> image px, with its pose, and expression, (Ke,).
+
+        Returns the two filtered, float32. The camera is turned, scaled and shifted as its pose is; what shear a
+        network's affine camera has beyond that stays as it was seen.
+        """
+        position = np.concatenate([pose.translation_px / self._unit_px, [math.log(pose.scale_px_per_mm)]])
+        *shift, log_scale = self._position(position, time_s)
+        rotation = self._rotation(pose.rotation, time_s)
+        flip = np.diag([1.0, -1.0, 1.0])
+        turn = flip @ rotation @ pose.rotation.T @ flip * (math.exp(log_scale) / pose.scale_px_per_mm)
+        smooth = np.column_stack([turn @ camera[:, :3], np.array(shift) * self._unit_px]).astype(np.float32)
+
+        filtered = np.array(expression, np.float32)
+        eye = self._is_eye if len(self._is_eye) == len(filtered) else np.zeros(len(filtered), bool)
+        filtered[~eye] = self._expression(filtered[~eye], time_s)
+        filtered[eye] = self._eyes(filtered[eye], time_s)
+        return smooth, filtered
