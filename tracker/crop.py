@@ -1,0 +1,188 @@
+"""The square that a network sees: where it lies, how it is cut, and the way back to the image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from tracker.types import Box, Roi
+
+STYLES = ("area", "upstream")
+# OpenCV's warps address the source with 16-bit numbers
+MAX_SOURCE_PX = 32000
+
+
+@dataclass(frozen=True, slots=True)
+class CropSpec:
+    """How a regressor was used to see faces when it was trained."""
+
+    size_px: int  # side of the network's input
+    box_scale: float  # side of the first crop / mean of the box's width and height
+    box_shift_y: float  # its centre lies lower than the box's by this share of that mean
+    landmark_scale: float  # side of the later crops / longer side of the landmarks' rectangle
+    landmark_shift_y: float = 0.0  # its centre lies lower by this share of that longer side
+    upright: bool = False  # whether the later crops are turned with the head
+    style: str = "area"  # "area": exact and averaged; "upstream": whole pixels, bilinear, as 3DDFA_V2 was trained
+    # 3DDFA_V2 places its next crop by points that lie this much left of and above where they are, in px of the
+    # crop that they were seen in; 0 for all others
+    origin_px: float = 0.0
+
+    def __post_init__(self):
+        if self.style not in STYLES:
+            raise ValueError(f"style must be one of {', '.join(STYLES)}, got {self.style}")
+        if self.size_px < 1:
+            raise ValueError(f"size_px must be at least 1, got {self.size_px}")
+        if not (self.box_scale > 0 and self.landmark_scale > 0):
+            raise ValueError(f"scales must be positive, got {self.box_scale} and {self.landmark_scale}")
+
+
+def roi_from_box(box: Box, spec: CropSpec) -> Roi:
+    """Place the first crop of a face by the detector's box.
+
+    Source: 3DDFA_V2, utils/functions.py, `parse_roi_box_from_bbox` (the form; the constants are the spec's).
+    """
+    mean_px = ((box.x_max - box.x_min) + (box.y_max - box.y_min)) / 2
+    size = spec.box_scale * mean_px
+    if spec.style == "upstream":
+        size = int(size)
+    x = (box.x_min + box.x_max) / 2
+    y = (box.y_min + box.y_max) / 2 + spec.box_shift_y * mean_px
+    return Roi(float(x - size / 2), float(y - size / 2), float(size))
+
+
+def roi_from_landmarks(points: np.ndarray, spec: CropSpec, roll_deg: float = 0.0, seen_in: Roi | None = None) -> Roi:
+    """Place the next crop of a face by its landmarks.
+
+    Parameters
+    ----------
+    points : (N, 2) or (N, 3) float, image px; z is not looked at
+    roll_deg : the head's roll; it turns the crop where the spec says so
+    seen_in : the crop that the points come from; only a spec with `origin_px` needs it
+
+    Source: 3DDFA_V2, utils/functions.py, `parse_roi_box_from_landmark` (the form).
+    """
+    xy = np.asarray(points, np.float64)[:, :2]
+    if not spec.upright:
+        roll_deg = 0.0
+    turn = _turn(roll_deg)
+    xy = xy @ turn  # rows are points: this is the transpose, image to upright
+    low, high = xy.min(axis=0), xy.max(axis=0)
+    longer_px = float((high - low).max())
+    size = spec.landmark_scale * longer_px
+    centre = (low + high) / 2
+    centre[1] += spec.landmark_shift_y * longer_px
+    centre = turn @ centre
+    if spec.origin_px and seen_in is not None:
+        centre -= spec.origin_px * seen_in.size / spec.size_px
+    return Roi(float(centre[0] - size / 2), float(centre[1] - size / 2), size, roll_deg)
+
+
+def crop_to_image(roi: Roi, size: int) -> np.ndarray:
+    """The map of crop px to image px, both with the origin at the corner of the first pixel.
+
+    Returns
+    -------
+    (2, 3) float64
+    """
+    scale = roi.size / size
+    turn = _turn(roi.roll_deg) * scale
+    shift = np.array(roi.centre) - turn @ (size / 2, size / 2)
+    return np.column_stack([turn, shift])
+
+
+def cut(image: np.ndarray, roi: Roi, size: int, style: str = "area") -> np.ndarray:
+    """Cut the ROI out of the image and resize it to the network's input.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8, BGR
+    roi : Roi, image px; what lies outside the image becomes 0
+    size : int, px
+    style : one of STYLES. "area" follows the ROI exactly, and averages where it shrinks; "upstream" rounds the ROI's
+        edges to whole pixels and interpolates between the four nearest, however much it shrinks
+
+    Returns
+    -------
+    (size, size, 3) uint8, BGR
+
+    Raises
+    ------
+    ValueError
+        If the ROI has no area.
+    """
+    if not (roi.size > 0 and math.isfinite(roi.x + roi.y + roi.size + roi.roll_deg)):
+        raise ValueError(f"the ROI must have an area, got {roi}")
+    if style == "upstream":
+        return _cut_whole_pixels(image, roi, size)
+    return _cut_area(image, roi, size)
+
+
+def cut_batch(image: np.ndarray, rois: Sequence[Roi], size: int, style: str = "area") -> np.ndarray:
+    """`cut` for several ROIs of one image; (B, size, size, 3) uint8."""
+    crops = np.empty((len(rois), size, size, 3), np.uint8)
+    for crop, roi in zip(crops, rois, strict=True):
+        crop[:] = cut(image, roi, size, style)
+    return crops
+
+
+def _cut_area(image: np.ndarray, roi: Roi, size: int) -> np.ndarray:
+    """Shrink by a whole factor with exact means first, then sample a grid twice as fine as the crop and halve it."""
+    height, width = image.shape[:2]
+    matrix = crop_to_image(roi, size)
+    corners = matrix @ np.array([[0, size, 0, size], [0, 0, size, size], [1, 1, 1, 1]], np.float64)
+    # one pixel more on each side, for the interpolation
+    x0, y0 = (max(0, math.floor(low) - 1) for low in corners.min(axis=1))
+    x1, y1 = (min(end, math.ceil(high) + 1) for end, high in zip((width, height), corners.max(axis=1), strict=True))
+    if x1 <= x0 or y1 <= y0:
+        return np.zeros((size, size, 3), np.uint8)
+    scale = roi.size / size
+    finer = 2 if scale > 1 else 1
+    shrink = max(1, int(scale / finer))
+    shrink = max(shrink, math.ceil(max(x1 - x0, y1 - y0) / MAX_SOURCE_PX))
+    window = _shrunk(image, x0, y0, x1, y1, shrink) if shrink > 1 else image[y0:y1, x0:x1]
+    # corner coordinates of the finer grid -> of the window; then both count from pixel centres, as OpenCV does
+    matrix = matrix.copy()
+    matrix[:, :2] /= finer
+    matrix[:, 2] -= x0, y0
+    matrix /= shrink
+    matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
+    fine = cv2.warpAffine(
+        window, matrix, (size * finer, size * finer), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=0
+    )
+    return cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA) if finer == 2 else fine
+
+
+def _shrunk(image: np.ndarray, x0: int, y0: int, x1: int, y1: int, factor: int) -> np.ndarray:
+    """The window [x0, x1) x [y0, y1) shrunk by a whole factor; blocks that leave the image are filled up with 0."""
+    height, width = image.shape[:2]
+    columns, rows = -(-(x1 - x0) // factor), -(-(y1 - y0) // factor)
+    window = image[y0 : min(height, y0 + rows * factor), x0 : min(width, x0 + columns * factor)]
+    below, right = rows * factor - window.shape[0], columns * factor - window.shape[1]
+    if below or right:
+        window = cv2.copyMakeBorder(window, 0, below, 0, right, cv2.BORDER_CONSTANT, value=0)
+    return cv2.resize(window, (columns, rows), interpolation=cv2.INTER_AREA)
+
+
+def _cut_whole_pixels(image: np.ndarray, roi: Roi, size: int) -> np.ndarray:
+    """Source: 3DDFA_V2, utils/functions.py, `crop_img`, and TDDFA.py, which resizes."""
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = (round(edge) for edge in (roi.x, roi.y, roi.x + roi.size, roi.y + roi.size))
+    x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
+    if max(x1 - x0, y1 - y0) > MAX_SOURCE_PX or roi.roll_deg:
+        return _cut_area(image, roi, size)
+    window = np.zeros((y1 - y0, x1 - x0, 3), np.uint8)
+    left, top, right, bottom = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+    if right > left and bottom > top:
+        window[top - y0 : bottom - y0, left - x0 : right - x0] = image[top:bottom, left:right]
+    return cv2.resize(window, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def _turn(roll_deg: float) -> np.ndarray:
+    """(2, 2) rotation counter-clockwise on the screen, for px with y down."""
+    angle = math.radians(roll_deg)
+    cos, sin = math.cos(angle), math.sin(angle)
+    return np.array([[cos, sin], [-sin, cos]])

@@ -1,0 +1,153 @@
+"""Where a head is and how it is turned, from its affine camera, and back. Conventions: tracker/types.py."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tracker.crop import crop_to_image
+from tracker.types import Pose, Roi
+
+# nearer than this to +-90 degrees of yaw, pitch and roll turn about the same axis and only their sum is known
+GIMBAL_COS = 1e-4
+FLIP_Y = np.array([1.0, -1.0, 1.0])
+
+
+def model_to_image(camera: np.ndarray, roi: Roi, crop_size: int) -> np.ndarray:
+    """Bring an affine camera from a crop to the image.
+
+    Parameters
+    ----------
+    camera : (3, 4) float, model mm -> crop px, y down
+    roi : Roi, image px; where the crop was cut
+    crop_size : int, px
+
+    Returns
+    -------
+    (3, 4) float32, model mm -> image px, y down; z is scaled and otherwise left alone
+    """
+    to_image = crop_to_image(roi, crop_size)
+    moved = np.empty((3, 4), np.float32)
+    moved[:2] = to_image[:, :2] @ camera[:2]
+    moved[:2, 3] += to_image[:, 2]
+    moved[2] = camera[2] * (roi.size / crop_size)
+    return moved
+
+
+def pose_from_camera(model_to_image: np.ndarray) -> Pose:
+    """Take an affine camera apart.
+
+    Parameters
+    ----------
+    model_to_image : (3, 4) float, model mm -> image px, y down
+
+    Returns
+    -------
+    Pose
+        The scale is the mean of the first two rows' lengths, the rotation the nearest one to their directions. The
+        third row is not looked at: networks learn it badly. A camera without extent has scale 0 and no rotation.
+    """
+    rows = np.asarray(model_to_image[:2, :3], np.float64) * FLIP_Y[:2, None]
+    lengths = [math.hypot(*row) for row in rows]
+    rotation = nearest_rotation(rows)
+    yaw, pitch, roll = angles_from_rotation(rotation)
+    return Pose(
+        rotation=rotation.astype(np.float32),
+        scale_px_per_mm=sum(lengths) / 2,
+        translation_px=np.array(model_to_image[:, 3], np.float32),
+        yaw_deg=yaw,
+        pitch_deg=pitch,
+        roll_deg=roll,
+    )
+
+
+def camera_from_pose(pose: Pose) -> np.ndarray:
+    """The affine camera of a pose, (3, 4) float32, model mm -> image px, y down; the inverse of `pose_from_camera`."""
+    camera = np.empty((3, 4), np.float32)
+    camera[:, :3] = pose.rotation * (FLIP_Y[:, None] * pose.scale_px_per_mm)
+    camera[:, 3] = pose.translation_px
+    return camera
+
+
+def nearest_rotation(rows: np.ndarray) -> np.ndarray:
+    """The rotation whose first two rows are nearest to the directions of two vectors.
+
+    Parameters
+    ----------
+    rows : (2, 3) float
+
+    Returns
+    -------
+    (3, 3) float64, orthonormal, det +1; the identity where a vector is zero or both lie on one line
+    """
+    rows = np.asarray(rows, np.float64)
+    lengths = np.sqrt((rows * rows).sum(axis=1))
+    if not (lengths > 0).all():
+        return np.eye(3)
+    first, second = rows / lengths[:, None]
+    # the bisectors of two unit vectors are orthogonal; turning both by the same angle closes the nearest right angle
+    inner, outer = first + second, first - second
+    inner_length, outer_length = math.hypot(*inner), math.hypot(*outer)
+    if not min(inner_length, outer_length) > 1e-9:
+        return np.eye(3)
+    inner, outer = inner / inner_length, outer / outer_length
+    x_axis, y_axis = (inner + outer) * math.sqrt(0.5), (inner - outer) * math.sqrt(0.5)
+    return np.stack([x_axis, y_axis, np.cross(x_axis, y_axis)])
+
+
+def rotation_from_angles(yaw_deg: float, pitch_deg: float, roll_deg: float) -> np.ndarray:
+    """R = Rz(roll) Ry(-yaw) Rx(pitch), y up, z to the viewer; (3, 3) float64."""
+    (cos_y, sin_y), (cos_p, sin_p), (cos_r, sin_r) = (
+        (math.cos(angle), math.sin(angle)) for angle in map(math.radians, (-yaw_deg, pitch_deg, roll_deg))
+    )
+    about_x = np.array([[1, 0, 0], [0, cos_p, -sin_p], [0, sin_p, cos_p]])
+    about_y = np.array([[cos_y, 0, sin_y], [0, 1, 0], [-sin_y, 0, cos_y]])
+    about_z = np.array([[cos_r, -sin_r, 0], [sin_r, cos_r, 0], [0, 0, 1]])
+    return about_z @ about_y @ about_x
+
+
+def angles_from_rotation(rotation: np.ndarray) -> tuple[float, float, float]:
+    """Yaw, pitch and roll of a rotation.
+
+    Parameters
+    ----------
+    rotation : (3, 3) float, orthonormal, y up, z to the viewer
+
+    Returns
+    -------
+    yaw_deg in [-90, 90], pitch_deg and roll_deg in [-180, 180]; at a yaw of +-90 degrees the roll is said to be 0
+    """
+    r = np.asarray(rotation, np.float64).tolist()
+    yaw = math.asin(min(1.0, max(-1.0, r[2][0])))
+    if math.hypot(r[2][1], r[2][2]) < GIMBAL_COS:
+        pitch, roll = math.atan2(-r[1][2], r[1][1]), 0.0
+    else:
+        pitch, roll = math.atan2(r[2][1], r[2][2]), math.atan2(r[1][0], r[0][0])
+    return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
+
+
+def translation_mm(model_to_image: np.ndarray, size_wh: tuple[int, int], fov_deg: float = 60.0) -> np.ndarray:
+    """Where the model's origin lies before a camera that has this field of view and looks at the picture's centre.
+
+    Parameters
+    ----------
+    model_to_image : (3, 4) float, model mm -> image px, y down
+    size_wh : width and height of the image, px
+    fov_deg : field of view across the longer side
+
+    Returns
+    -------
+    (3,) float32, mm, camera space: x right, y up, z away from the camera; infinite for a camera without extent
+
+    Convention
+    ----------
+    The affine camera is taken for the perspective one at the distance of the model's origin: focal length / scale.
+    """
+    rows = np.asarray(model_to_image[:2], np.float64)
+    scale = (math.hypot(*rows[0, :3]) + math.hypot(*rows[1, :3])) / 2
+    if not scale > 0:
+        return np.full(3, np.inf, np.float32)
+    focal_px = max(size_wh) / 2 / math.tan(math.radians(fov_deg) / 2)
+    x_px, y_px = rows[0, 3] - size_wh[0] / 2, size_wh[1] / 2 - rows[1, 3]
+    return np.array([x_px, y_px, focal_px], np.float32) / np.float32(scale)

@@ -1,0 +1,185 @@
+"""The network that tells pose, shape and expression of the faces in crops, whatever dialect its head speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from tracker.crop import CropSpec
+from tracker.errors import WeightsError
+from tracker.runtime import RuntimeConfig, Session, open_session
+from tracker.types import FaceParams
+from tracker.weights import WeightsEntry
+
+POSE_3DDFA = 12  # affine camera, row by row
+POSE_FACET = 9  # log scale, two rows of a rotation, shift
+UM_PER_MM = 1000.0
+
+# (B, numbers) float32 -> cameras (B, 3, 4), shapes (B, Ks), expressions (B, Ke), scores (B,) or None
+Translator = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]]
+
+
+class Regressor:
+    """A loaded regressor.
+
+    Attributes
+    ----------
+    size : side of its crops, px
+    crop_spec : how its crops are placed and cut
+    face_model_file : the face model whose coefficients it tells; shape coefficients are in standard deviations
+    provider : the ONNX Runtime execution provider in use
+    """
+
+    def __init__(self, session: Session, crop_spec: CropSpec, face_model_file: Path, translate: Translator):
+        self._session = session
+        self._translate = translate
+        self.crop_spec = crop_spec
+        self.size = crop_spec.size_px
+        self.face_model_file = face_model_file
+        self.provider = session.provider
+
+    @classmethod
+    def open(cls, entry: WeightsEntry, config: RuntimeConfig = RuntimeConfig()) -> Regressor:
+        """Load the regressor of a manifest entry.
+
+        Raises
+        ------
+        WeightsError
+            If the entry lacks a value, names an unknown dialect, or the network has other inputs or outputs.
+        ConfigError
+            If the execution provider is not to be had.
+        """
+        try:
+            spec = CropSpec(
+                size_px=entry.get("size_px", int),
+                box_scale=entry.get("box_scale", float),
+                box_shift_y=entry.get("box_shift_y", float),
+                landmark_scale=entry.get("landmark_scale", float),
+                landmark_shift_y=entry.get("landmark_shift_y", float, 0.0),
+                upright=entry.get("upright", bool, False),
+                style=entry.get("crop_style", str),
+                origin_px=entry.get("origin_px", float, 0.0),
+            )
+        except ValueError as error:
+            raise WeightsError(f"{entry.path}: its manifest entry is wrong: {error}") from error
+        shape_count, expression_count = entry.get("shape_count", int), entry.get("expression_count", int)
+        dialect = entry.get("dialect", str)
+        if dialect == "3ddfa_62":
+            length = POSE_3DDFA + shape_count + expression_count
+            pose_mean, pose_std = (np.array(entry.get(key, list), np.float64) for key in ("pose_mean", "pose_std"))
+            if pose_mean.shape != (POSE_3DDFA,) or pose_std.shape != (POSE_3DDFA,):
+                raise WeightsError(f"{entry.path}: expected 12 values in pose_mean and pose_std of its manifest entry")
+            translate = translate_3ddfa(pose_mean, pose_std, shape_count, spec.size_px)
+        elif dialect == "facet":
+            length = POSE_FACET + shape_count + expression_count + 1
+            translate = translate_facet(entry.get("base_scale", float), shape_count, expression_count, spec.size_px)
+        else:
+            raise WeightsError(f"{entry.path}: expected dialect 3ddfa_62 or facet in its manifest, found {dialect}")
+        session = open_session(entry.path, config)
+        session.require(
+            inputs={"crops": (None, spec.size_px, spec.size_px, 3)},
+            outputs={"params": (None, length)},
+        )
+        return cls(session, spec, entry.path.parent / entry.get("face_model", str), translate)
+
+    def __call__(self, crops: np.ndarray) -> list[FaceParams]:
+        """Regress all crops in one run.
+
+        Parameters
+        ----------
+        crops : (B, size, size, 3) uint8, BGR
+
+        Returns
+        -------
+        one FaceParams a crop, cameras in crop px
+
+        Raises
+        ------
+        ValueError
+            If the crops have another shape or type.
+        """
+        if crops.ndim != 4 or crops.shape[1:] != (self.size, self.size, 3) or crops.dtype != np.uint8:
+            raise ValueError(
+                f"crops: expected (B, {self.size}, {self.size}, 3) uint8, got {crops.shape} {crops.dtype}"
+            )
+        if len(crops) == 0:
+            return []
+        (params,) = self._session.run(crops=crops)
+        cameras, shapes, expressions, scores = self._translate(params)
+        return [
+            FaceParams(cameras[i], shapes[i], expressions[i], None if scores is None else float(scores[i]))
+            for i in range(len(crops))
+        ]
+
+    @staticmethod
+    def shape_energy(shape: np.ndarray) -> float:
+        """Mean square of shape coefficients, which are in standard deviations; about 1 for a face."""
+        return float(np.mean(np.square(shape)))
+
+
+def translate_3ddfa(pose_mean: np.ndarray, pose_std: np.ndarray, shape_count: int, size_px: int) -> Translator:
+    """Read the head of 3DDFA's networks: affine camera | shape | expression, each in standard deviations.
+
+    Parameters
+    ----------
+    pose_mean, pose_std : (12,) float, of the camera's numbers (row by row; micrometres -> crop px)
+
+    Convention
+    ----------
+    3DDFA's crop px count pixel centres from 1 and y goes up, flipped by `size + 1 - y`: x_ours = x - 0.5,
+    y_ours = size + 0.5 - y. Its z offset is a constant of the training without meaning; ours is 0.
+    Shape and expression stay in standard deviations: the imported face model has their means and deviations inside.
+
+    Source: 3DDFA_V2, utils/tddfa_util.py, `_parse_param` and `similar_transform`.
+    """
+    unit = np.array([UM_PER_MM, UM_PER_MM, UM_PER_MM, 1.0])
+    flip = np.array([1.0, -1.0, 1.0])
+    factor = flip[:, None] * unit
+    scale = (pose_std.reshape(3, 4) * factor).ravel()
+    offset = (pose_mean.reshape(3, 4) * factor).ravel()
+    offset[[3, 7]] += -0.5, size_px + 0.5
+    scale[11] = offset[11] = 0.0
+    scale, offset = scale.astype(np.float32), offset.astype(np.float32)
+
+    def translate(params: np.ndarray):
+        cameras = (params[:, :POSE_3DDFA] * scale + offset).reshape(-1, 3, 4)
+        return cameras, params[:, POSE_3DDFA : POSE_3DDFA + shape_count], params[:, POSE_3DDFA + shape_count :], None
+
+    return translate
+
+
+def translate_facet(base_scale: float, shape_count: int, expression_count: int, size_px: int) -> Translator:
+    """Read the head of this project's networks.
+
+    The numbers are: log scale | first two rows of the rotation (6) | shift x, y | shape | expression | score logit.
+    Scale in crop px per mm is size * base_scale * exp(log scale); the model's origin lies at size * (0.5 + shift) with
+    y down; the rotation is told in the model's axes (y up) and made orthonormal by Gram-Schmidt, the first row kept.
+
+    Source of the 6-number rotation: Zhou et al., On the Continuity of Rotation Representations, CVPR 2019, eq. 15.
+    """
+    shape_end = POSE_FACET + shape_count
+    expression_end = shape_end + expression_count
+
+    def translate(params: np.ndarray):
+        # the clip keeps the exponential finite whatever the crop shows
+        scale = size_px * base_scale * np.exp(np.clip(params[:, 0], -8.0, 8.0))
+        rotation = _gram_schmidt(params[:, 1:4], params[:, 4:7])
+        rotation[:, 1] *= -1  # the crop's y goes down
+        cameras = np.zeros((len(params), 3, 4), np.float32)
+        cameras[:, :, :3] = rotation * scale[:, None, None]
+        cameras[:, :2, 3] = size_px * (0.5 + params[:, 7:9])
+        expression = np.clip(params[:, shape_end:expression_end], 0.0, 1.0)
+        scores = 1 / (1 + np.exp(-np.clip(params[:, expression_end], -60.0, 60.0)))
+        return cameras, params[:, POSE_FACET:shape_end], expression, scores
+
+    return translate
+
+
+def _gram_schmidt(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Rotations, (B, 3, 3), whose rows are `first`, what of `second` is orthogonal to it, and their cross product."""
+    x_axis = first / np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-8)
+    y_axis = second - (second * x_axis).sum(axis=1, keepdims=True) * x_axis
+    y_axis /= np.maximum(np.linalg.norm(y_axis, axis=1, keepdims=True), 1e-8)
+    return np.stack([x_axis, y_axis, np.cross(x_axis, y_axis)], axis=1)

@@ -1,0 +1,121 @@
+"""ONNX Runtime sessions that behave: few threads, none that spin, the asked provider or an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from tracker.errors import ConfigError, WeightsError
+
+onnxruntime.set_default_logger_severity(3)  # its warnings are about graphs, not about anything a user can change
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeConfig:
+    """How networks are run."""
+
+    threads: int = 1  # for one run of one network
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)  # ONNX Runtime's names, best first
+    spinning: bool = False  # whether idle threads burn a core to wake sooner
+
+    def __post_init__(self):
+        if self.threads < 1:
+            raise ValueError(f"threads must be at least 1, got {self.threads}")
+        if not self.providers:
+            raise ValueError(f"providers must name at least one of {', '.join(available_providers())}")
+
+
+def available_providers() -> list[str]:
+    """The execution providers of this installation of ONNX Runtime, best first."""
+    return onnxruntime.get_available_providers()
+
+
+class Session:
+    """A loaded network.
+
+    Attributes
+    ----------
+    provider : the execution provider in use
+    inputs, outputs : names to shapes; a free dimension is None
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, path: Path):
+        self._session = session
+        self._path = path
+        self.provider: str = session.get_providers()[0]
+        self.inputs = {i.name: _shape(i.shape) for i in session.get_inputs()}
+        self.outputs = {o.name: _shape(o.shape) for o in session.get_outputs()}
+
+    def run(self, **inputs: np.ndarray) -> list[np.ndarray]:
+        """Run the network on named inputs; returns its outputs in order."""
+        return self._session.run(None, inputs)
+
+    def require(self, inputs: dict[str, tuple], outputs: dict[str, tuple]) -> None:
+        """Raise WeightsError unless the network has these inputs and outputs; None stands for any length."""
+        for what, expected, found in (("input", inputs, self.inputs), ("output", outputs, self.outputs)):
+            for name, shape in expected.items():
+                if name not in found:
+                    raise WeightsError(
+                        f"{self._path}: expected an {what} {name}, found {', '.join(found)}; "
+                        "the file and its manifest do not belong together"
+                    )
+                if not _fits(found[name], shape):
+                    raise WeightsError(
+                        f"{self._path}: expected {what} {name} of shape {shape}, found {found[name]}; "
+                        "the file and its manifest do not belong together"
+                    )
+
+
+def open_session(path: Path | str, config: RuntimeConfig = RuntimeConfig()) -> Session:
+    """Load a network.
+
+    Raises
+    ------
+    ConfigError
+        If a provider is unknown to this installation, or none of the asked ones can run the network.
+    WeightsError
+        If the file cannot be read as a network.
+    """
+    path = Path(path)
+    available = available_providers()
+    for provider in config.providers:
+        if provider not in available:
+            raise ConfigError(
+                f"runtime.providers: expected some of {', '.join(available)}, found {provider}; "
+                "choose one of these or install the onnxruntime package that has it"
+            )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = config.threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if config.spinning else "0")
+    options.log_severity_level = 3
+    if not path.is_file():
+        raise WeightsError(f"{path}: expected a network, found no file; name an existing one")
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=list(config.providers))
+    except Exception as error:  # ONNX Runtime has no common base for what it raises
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{path}: expected an ONNX network, found: {reason}; replace the file") from error
+    session.disable_fallback()
+    if session.get_providers()[0] != config.providers[0]:
+        raise ConfigError(
+            f"runtime.providers: expected {config.providers[0]} to work here, found it does not start; "
+            "set runtime.providers to CPUExecutionProvider"
+        )
+    return Session(session, path)
+
+
+def _shape(dimensions: list) -> tuple:
+    return tuple(d if isinstance(d, int) else None for d in dimensions)
+
+
+def _fits(found: tuple, expected: tuple) -> bool:
+    """Whether shapes agree; a free dimension agrees with any."""
+    return len(found) == len(expected) and all(
+        f is None or e is None or f == e for f, e in zip(found, expected, strict=True)
+    )
