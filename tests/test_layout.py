@@ -1,0 +1,51 @@
+"""The rules of the layout: who may import whom, who may print."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ALLOWED = {"tracker": set(), "detect": {"tracker"}, "render": {"tracker"}}
+FORBIDDEN = {"torch", "scipy", "onnx", "tools", "app", "tests"}
+
+
+def imported(path: Path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module.split(".")[0]
+
+
+def sources(package: str):
+    paths = sorted((ROOT / package).rglob("*.py"))
+    assert paths, package
+    return paths
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_runtime_packages_import_only_downwards(package):
+    barred = (set(ALLOWED) | FORBIDDEN) - ALLOWED[package] - {package}
+    for path in sources(package):
+        assert not barred & set(imported(path)), path
+
+
+def test_app_needs_no_tool():
+    assert not FORBIDDEN - {"app"} & set(imported(ROOT / "app.py"))
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_only_the_app_prints_or_exits(package):
+    for path in sources(package):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("print", "exit", "quit"), f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_the_core_never_reads_the_clock_for_filters(package):
+    if package != "tracker":
+        pytest.skip("the rule is the tracker's")
+    for name in ("smoothing", "tracks", "cuts", "appearance", "loop", "fitting", "morphable"):
+        assert "time" not in set(imported(ROOT / "tracker" / f"{name}.py")), name

@@ -1,0 +1,221 @@
+"""A track's life, frame by frame, with a detector and a regressor that cannot be wrong about where a disc is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.tracker.fakes import BLUE, RED, YELLOW, DiscDetector, DiscRegressor, RingModel, frame
+from tracker.loop import FaceTracker
+from tracker.smoothing import SmoothingConfig
+from tracker.tracks import TrackerConfig
+from tracker.types import Box, TrackState
+
+RAW = SmoothingConfig(enabled=False)
+
+
+def make_tracker(detect=None, regressor=None, smoothing=RAW, **settings):
+    detect = detect or DiscDetector()
+    regressor = regressor or DiscRegressor()
+    tracker = FaceTracker(detect, regressor, RingModel(), config=TrackerConfig(**settings), smoothing=smoothing)
+    return tracker, detect, regressor
+
+
+def centre(face):
+    return face.landmarks[:, :2].mean(axis=0)
+
+
+def test_nothing_there_is_an_empty_tuple_for_ever():
+    tracker, detect, regressor = make_tracker()
+    for index in range(100):
+        assert tracker.step(frame(index)) == ()
+    assert detect.calls == 100
+    assert regressor.runs == []
+
+
+def test_detector_rests_while_a_face_is_tracked():
+    tracker, detect, _ = make_tracker(redetect_s=100.0)
+    for index in range(20):
+        faces = tracker.step(frame(index, (100, 100, 30, RED)))
+        assert len(faces) == 1
+    assert detect.calls == 1
+
+
+def test_detector_rests_when_there_is_no_room():
+    tracker, detect, _ = make_tracker(max_faces=1, redetect_s=0.1)
+    for index in range(60):
+        tracker.step(frame(index, (100, 100, 30, RED), (230, 100, 30, BLUE)))
+    assert detect.calls == 1
+
+
+def test_a_face_is_drawn_from_its_first_frame_and_confirmed_later():
+    tracker, _, regressor = make_tracker(confirm_frames=3)
+    states = []
+    for index in range(4):
+        (face,) = tracker.step(frame(index, (100, 100, 30, RED)))
+        states.append(face.state)
+        assert face.detected == (index == 0)
+    assert states == [TrackState.TENTATIVE, TrackState.TENTATIVE, TrackState.TRACKED, TrackState.TRACKED]
+    assert regressor.runs == [1, 1, 1, 1, 1], "a new box gets two passes, a tracked face one"
+
+
+def test_landmarks_sit_on_the_disc_wherever_it_goes():
+    tracker, _, _ = make_tracker()
+    for index in range(60):
+        x, y = 100 + 2 * index, 120 + 30 * np.sin(index / 8)
+        (face,) = tracker.step(frame(index, (x, y, 30, RED)))
+        np.testing.assert_allclose(centre(face), [x, y], atol=0.6)
+        assert face.id == 1
+
+
+def test_faces_share_one_network_run():
+    tracker, _, regressor = make_tracker(redetect_s=100.0)
+    for index in range(3):
+        tracker.step(frame(index, (60, 100, 25, RED), (160, 100, 25, BLUE), (260, 100, 25, YELLOW)))
+    assert regressor.runs == [3, 3, 3, 3]
+
+
+def test_at_most_max_faces():
+    tracker, _, _ = make_tracker(max_faces=2)
+    faces = tracker.step(frame(0, (60, 100, 25, RED), (160, 100, 25, BLUE), (260, 100, 25, YELLOW)))
+    assert [face.id for face in faces] == [1, 2]
+
+
+def test_a_newcomer_is_found_at_the_slow_cadence():
+    tracker, detect, _ = make_tracker(redetect_s=0.5)
+    for index in range(10):
+        assert len(tracker.step(frame(index, (80, 100, 25, RED)))) == 1
+    seen = [len(tracker.step(frame(index, (80, 100, 25, RED), (240, 120, 25, BLUE)))) for index in range(10, 30)]
+    assert seen == sorted(seen)
+    assert seen[-1] == 2
+    assert detect.calls <= 3
+
+
+@pytest.mark.parametrize("with_score", [True, False])
+def test_a_face_that_vanishes_is_lost_at_once_and_found_again_with_its_id(with_score):
+    tracker, _, _ = make_tracker(regressor=DiscRegressor(with_score), verify_s=0.1)
+    disc = (100, 100, 30, RED)
+    for index in range(10):
+        tracker.step(frame(index, disc))
+    gone = [len(tracker.step(frame(index))) for index in range(10, 40)]
+    assert gone == [0] * 30
+    (face,) = tracker.step(frame(40, disc))
+    assert face.id == 1
+    assert face.detected
+
+
+def test_after_the_memory_time_a_face_is_a_new_one():
+    tracker, _, _ = make_tracker(memory_s=1.0)
+    for index in range(10):
+        tracker.step(frame(index, (100, 100, 30, RED)))
+    for index in range(10, 60):
+        tracker.step(frame(index))
+    (face,) = tracker.step(frame(60, (100, 100, 30, RED)))
+    assert face.id == 2
+
+
+def test_another_face_does_not_inherit_the_id():
+    tracker, _, _ = make_tracker()
+    for index in range(10):
+        tracker.step(frame(index, (100, 100, 30, RED)))
+    for index in range(10, 20):
+        tracker.step(frame(index))
+    (face,) = tracker.step(frame(20, (220, 120, 30, BLUE)))
+    assert face.id == 2
+    ids = {face.id for face in tracker.step(frame(51, (220, 120, 30, BLUE), (100, 100, 30, RED)))}
+    assert ids == {1, 2}
+
+
+def test_two_faces_keep_two_ids_side_by_side():
+    tracker, _, _ = make_tracker()
+    for index in range(90):
+        wave = 15 * np.sin(index / 7)
+        faces = tracker.step(frame(index, (90 + wave, 110, 28, RED), (230 - wave, 110, 28, BLUE)))
+        where = {face.id: centre(face)[0] for face in faces}
+        assert set(where) == {1, 2}
+        assert where[1] < 160 < where[2]
+
+
+def test_a_cut_detects_at_once_and_tells_people_apart():
+    tracker, _, _ = make_tracker(redetect_s=100.0)
+    for index in range(10):
+        tracker.step(frame(index, (100, 100, 40, RED)))
+    ids = []
+    for index in range(10, 20):
+        (face,) = tracker.step(frame(index, (220, 140, 60, BLUE), background=200))
+        ids.append(face.id)
+    assert ids == [2] * 10
+    (face,) = tracker.step(frame(20, (100, 100, 40, RED)))
+    assert face.id == 1
+
+
+def test_a_face_that_leaves_the_picture_is_given_up():
+    tracker, _, _ = make_tracker()
+    visible = []
+    for index in range(40):
+        visible.append(len(tracker.step(frame(index, (250 + 4 * index, 120, 30, RED)))))
+    assert visible[0] == 1
+    assert visible[-10:] == [0] * 10
+
+
+def test_two_tracks_never_sit_on_one_face():
+    class DoubleDetector(DiscDetector):
+        def __call__(self, image):
+            boxes = super().__call__(image)
+            return tuple(
+                Box(b.x_min + d, b.y_min, b.x_max + d, b.y_max, b.score - abs(d) / 100) for b in boxes for d in (0, 9)
+            )
+
+    tracker, _, _ = make_tracker(DoubleDetector())
+    for index in range(5):
+        assert len(tracker.step(frame(index, (100, 100, 30, RED)))) == 1
+
+
+def test_a_still_begins_anew():
+    tracker, _, _ = make_tracker()
+    for index in range(3):
+        (face,) = tracker.step(frame(index, (100, 100, 30, RED), first=True))
+        assert face.id == 1
+        assert face.state is TrackState.TENTATIVE
+
+
+def test_redetect_on_request():
+    tracker, detect, _ = make_tracker(redetect_s=100.0)
+    for index in range(5):
+        tracker.step(frame(index, (100, 100, 30, RED)))
+    tracker.redetect()
+    (face,) = tracker.step(frame(5, (100, 100, 30, RED)))
+    assert detect.calls == 2
+    assert face.id == 1
+
+
+def test_the_detector_finds_a_wall_and_the_score_denies_it():
+    tracker, _, _ = make_tracker(lambda image: (Box(10, 10, 60, 60, 0.99),))
+    for index in range(10):
+        assert tracker.step(frame(index)) == ()
+
+
+def test_a_replayed_track_is_the_same():
+    def track():
+        tracker, _, _ = make_tracker(smoothing=SmoothingConfig())
+        return [tracker.step(frame(i, (100 + 3 * i, 100, 30, RED)))[0].landmarks for i in range(20)]
+
+    np.testing.assert_array_equal(track(), track())
+
+
+def test_vertices_only_when_asked_for():
+    tracker, _, _ = make_tracker()
+    assert tracker.step(frame(0, (100, 100, 30, RED)))[0].vertices is None
+    tracker.with_vertices = True
+    (face,) = tracker.step(frame(1, (100, 100, 30, RED)))
+    np.testing.assert_allclose(face.vertices, face.landmarks, atol=1e-4)
+
+
+@pytest.mark.parametrize("size_wh", [(1, 1), (2000, 3), (3, 900)])
+def test_odd_pictures(size_wh):
+    from tracker.types import Frame
+
+    tracker, _, _ = make_tracker()
+    image = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+    for index in range(3):
+        assert tracker.step(Frame(index, index / 30, image)) == ()

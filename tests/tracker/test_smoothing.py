@@ -1,0 +1,106 @@
+"""The filters, against a plain scalar version of the published algorithm and by what they must keep."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tracker.pose import pose_from_camera, rotation_from_angles
+from tracker.smoothing import EuroParams, FaceFilter, RotationFilter, SmoothingConfig, VectorFilter
+
+
+def plain_one_euro(samples, times, min_cutoff, beta, derivative_cutoff):
+    """The published algorithm for one number, step by step."""
+    out, last_raw, last_out, last_speed, last_time = [], None, None, 0.0, None
+    for x, t in zip(samples, times, strict=True):
+        if last_time is None:
+            last_out = x
+        else:
+            dt = t - last_time
+            alpha = lambda cutoff, dt=dt: 1.0 / (1.0 + (1.0 / (2 * math.pi * cutoff)) / dt)  # noqa: E731
+            a = alpha(derivative_cutoff)
+            last_speed = a * (x - last_raw) / dt + (1 - a) * last_speed
+            a = alpha(min_cutoff + beta * abs(last_speed))
+            last_out = a * x + (1 - a) * last_out
+        last_raw, last_time = x, t
+        out.append(last_out)
+    return np.array(out)
+
+
+def test_vector_filter_is_the_published_one():
+    rng = np.random.default_rng(3)
+    times = np.cumsum(rng.uniform(0.01, 0.05, 200))
+    samples = np.sin(3 * times) + rng.normal(0, 0.05, 200)
+    smooth = VectorFilter(EuroParams(1.2, 0.7, 1.0))
+    got = np.array([smooth(np.array([x]), t)[0] for x, t in zip(samples, times, strict=True)])
+    np.testing.assert_allclose(got, plain_one_euro(samples, times, 1.2, 0.7, 1.0), atol=1e-12)
+
+
+@pytest.mark.parametrize("start_s", [0.0, 7.5])
+def test_first_sample_passes_and_a_constant_stays(start_s):
+    smooth = VectorFilter(EuroParams(1.0, 0.1))
+    value = np.array([3.0, -2.0])
+    for step in range(5):
+        np.testing.assert_allclose(smooth(value, start_s + step / 30), value)
+
+
+def test_a_repeated_or_earlier_time_changes_nothing():
+    smooth = VectorFilter(EuroParams(1.0, 0.1))
+    smooth(np.zeros(1), 1.0)
+    before = smooth(np.ones(1), 1.1)
+    np.testing.assert_array_equal(smooth(np.full(1, 99.0), 1.1), before)
+    np.testing.assert_array_equal(smooth(np.full(1, 99.0), 0.5), before)
+
+
+def test_rotation_filter_stays_a_rotation_and_converges():
+    smooth = RotationFilter(EuroParams(1.0, 0.5))
+    smooth(np.eye(3), 0.0)
+    target = rotation_from_angles(60, -20, 35)
+    for step in range(1, 200):
+        got = smooth(target, step / 30)
+        np.testing.assert_allclose(got @ got.T, np.eye(3), atol=1e-9)
+    assert np.linalg.det(got) == pytest.approx(1)
+    np.testing.assert_allclose(got, target, atol=1e-3)
+
+
+def test_rotation_filter_takes_the_short_way_through_180_degrees():
+    smooth = RotationFilter(EuroParams(0.5, 0.0))
+    smooth(rotation_from_angles(0, 0, 170), 0.0)
+    got = smooth(rotation_from_angles(0, 0, -170), 1 / 30)
+    roll = math.degrees(math.atan2(got[1, 0], got[0, 0]))
+    assert abs(roll) > 169
+
+
+def camera_of(yaw, scale, shift):
+    flip = np.diag([1.0, -1.0, 1.0])
+    return np.column_stack([flip @ rotation_from_angles(yaw, 5, 10) * scale, shift]).astype(np.float32)
+
+
+def test_a_resting_face_passes_unchanged_and_noise_is_damped():
+    rng = np.random.default_rng(0)
+    still = camera_of(20, 2.0, [300, 200, 0])
+    names = ("eyeBlink_L", "jawOpen")
+    smooth = FaceFilter(SmoothingConfig(), names, pose_from_camera(still))
+    raw, out = [], []
+    for step in range(120):
+        noisy = still + np.float32([[0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]]) * rng.normal(0, 0.5, (3, 1)).astype("f4")
+        camera, expression = smooth(noisy, pose_from_camera(noisy), np.array([0.1, 0.2], "f4"), step / 30)
+        raw.append(noisy[:2, 3])
+        out.append(camera[:2, 3])
+    np.testing.assert_allclose(expression, [0.1, 0.2], atol=1e-6)
+    np.testing.assert_allclose(camera[:, :3], still[:, :3], atol=1e-4)
+    assert np.std(np.diff(out[10:], axis=0)) < 0.3 * np.std(np.diff(raw[10:], axis=0))
+
+
+def test_eyes_follow_faster_than_the_rest():
+    still = camera_of(0, 2.0, [300, 200, 0])
+    smooth = FaceFilter(SmoothingConfig(), ("eyeBlink_L", "jawOpen"), pose_from_camera(still))
+    smooth(still, pose_from_camera(still), np.zeros(2, "f4"), 0.0)
+    _, expression = smooth(still, pose_from_camera(still), np.ones(2, "f4"), 1 / 30)
+    assert expression[0] > expression[1]
+
+
+@pytest.mark.parametrize("setting", [{"position_cutoff_hz": 0.0}, {"rotation_beta": -1.0}, {"eyelid_beta": math.nan}])
+def test_settings_out_of_range(setting):
+    with pytest.raises(ValueError, match=r"must be at least 0|0 Hz"):
+        SmoothingConfig(**setting)

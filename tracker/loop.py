@@ -1,0 +1,216 @@
+"""The tracking loop: from a frame to the faces in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tracker.appearance import thumbnail
+from tracker.crop import cut_batch, roi_from_box, roi_from_landmarks
+from tracker.cuts import CutDetector
+from tracker.fitting import LandmarkFitter
+from tracker.morphable import MorphableModel
+from tracker.pose import model_to_image, pose_from_camera, translation_mm
+from tracker.regressor import Regressor
+from tracker.smoothing import FaceFilter, SmoothingConfig
+from tracker.stages import Stages
+from tracker.tracks import Observation, Slot, TrackerConfig, Tracks, Verdict, is_plausible, judge, mark_covered
+from tracker.types import Detector, FaceTrack, Frame, Roi
+
+
+@dataclass(frozen=True, slots=True)
+class CameraConfig:
+    """What is known of the camera."""
+
+    fov_deg: float = 60.0  # across the longer side
+
+    def __post_init__(self):
+        if not 1 <= self.fov_deg <= 170:
+            raise ValueError(f"fov_deg must be in [1, 170], got {self.fov_deg}")
+
+
+class FaceTracker:
+    """Follows every face from frame to frame.
+
+    Parameters
+    ----------
+    detect : called with an image only when a detection is due
+    regressor : crops -> parameters in the language of `model`
+    model : the face model behind the regressor
+    mesh_model : the face model that is drawn; where it is another one it is fitted to the landmarks of each frame
+    """
+
+    def __init__(
+        self,
+        detect: Detector,
+        regressor: Regressor,
+        model: MorphableModel,
+        mesh_model: MorphableModel | None = None,
+        config: TrackerConfig = TrackerConfig(),
+        smoothing: SmoothingConfig = SmoothingConfig(),
+        camera: CameraConfig = CameraConfig(),
+        stages: Stages | None = None,
+    ):
+        self._detect = detect
+        self._regressor = regressor
+        self._model = model
+        self._mesh_model = mesh_model or model
+        self._config = config
+        self._smoothing = smoothing
+        self._camera = camera
+        self._stages = stages or Stages()
+        self._fitters: dict[int, LandmarkFitter] = {}
+        self.with_vertices = False  # whether `step` fills FaceTrack.vertices
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, IDs included."""
+        self._tracks = Tracks(self._config)
+        self._is_cut = CutDetector()
+        self._fitters.clear()
+        self._detected_s: float | None = None
+        self._wants_detection = False
+
+    def redetect(self) -> None:
+        """Run the detector in the next frame and start all tracks anew."""
+        self._wants_detection = True
+
+    def step(self, frame: Frame) -> tuple[FaceTrack, ...]:
+        """Advance every track by one frame, running the detector only when it is due."""
+        if frame.first:
+            self.reset()
+        if self._wants_detection or self._is_cut(frame.image):
+            self._tracks.lose_all(frame.time_s)
+        self._tracks.forget(frame.time_s)
+        doubtful = self._follow(frame)
+        if doubtful or self._detection_is_due(frame.time_s):
+            self._seed(frame, doubtful)
+        with self._stages("update"):
+            return tuple(self._publish(slot, frame) for slot in self._tracks.active)
+
+    def _follow(self, frame: Frame) -> list[Slot]:
+        """Carry on the tracks from their last landmarks; returns those that only the detector can judge."""
+        slots = self._tracks.active
+        spec = self._regressor.crop_spec
+        rois = [roi_from_landmarks(s.seen.landmarks, spec, s.seen.pose.roll_deg, s.seen.roi) for s in slots]
+        size_wh = frame.image.shape[1::-1]
+        doubtful = []
+        for slot, seen in zip(slots, self._observe(frame.image, rois), strict=True):
+            verdict = judge(slot, seen, size_wh, self._config)
+            if verdict is Verdict.WRONG:
+                self._lose(slot, frame.time_s)
+                self._detected_s = None
+                continue
+            if verdict is Verdict.DOUBTFUL or (
+                seen.score is None and frame.time_s - slot.verified_s >= self._config.verify_s
+            ):
+                doubtful.append(slot)
+            if verdict is Verdict.DOUBTFUL:
+                slot.seen = seen
+            else:
+                self._tracks.carry_on(slot, seen)
+        self._tracks.lose_duplicates(frame.time_s)
+        return [slot for slot in doubtful if slot in self._tracks.active]
+
+    def _seed(self, frame: Frame, doubtful: Sequence[Slot]) -> None:
+        """Run the detector; end the doubtful tracks that it does not confirm; start tracks on faces without one."""
+        self._detected_s = frame.time_s
+        self._wants_detection = False
+        with self._stages("detect"):
+            boxes = self._detect(frame.image)
+        mark_covered(self._tracks.active, boxes, frame.time_s)
+        for slot in doubtful:
+            another_face = slot.appearance.likeness(slot.seen.thumbnail) < self._config.sudden_change
+            if slot.verified_s != frame.time_s or another_face:
+                self._lose(slot, frame.time_s)
+            elif slot.seen.thumbnail is not slot.appearance.last:
+                self._tracks.carry_on(slot, slot.seen)
+        room = self._config.max_faces - len(self._tracks.active)
+        boxes = [box for box in boxes if not self._tracks.is_covered(box)][:room]
+        spec = self._regressor.crop_spec
+        # the box crop is loose: its landmarks place the crop that counts
+        first = self._observe(frame.image, [roi_from_box(box, spec) for box in boxes])
+        size_wh = frame.image.shape[1::-1]
+        first = [seen for seen in first if is_plausible(seen, size_wh, self._config)]
+        rois = [roi_from_landmarks(seen.landmarks, spec, seen.pose.roll_deg, seen.roi) for seen in first]
+        for seen in self._observe(frame.image, rois):
+            believed = seen.score is None or seen.score >= self._config.start_score
+            if believed and is_plausible(seen, size_wh, self._config) and not self._tracks.is_covered(seen.box):
+                self._tracks.start(seen, frame.time_s)
+
+    def _observe(self, image: np.ndarray, rois: Sequence[Roi]) -> list[Observation]:
+        """One network run for all crops."""
+        if not rois:
+            return []
+        spec, size = self._regressor.crop_spec, self._regressor.size
+        with self._stages("crop"):
+            crops = cut_batch(image, rois, size, spec.style)
+        with self._stages("regress"):
+            faces = self._regressor(crops)
+        with self._stages("model"):
+            seen = []
+            for roi, crop, face in zip(rois, crops, faces, strict=True):
+                camera = model_to_image(face.camera, roi, size)
+                landmarks = self._model.landmarks(camera, face.shape, face.expression)
+                thumb = thumbnail(crop, spec.landmark_scale)
+                seen.append(
+                    Observation(
+                        roi=roi,
+                        camera=camera,
+                        pose=pose_from_camera(camera),
+                        shape=face.shape,
+                        shape_energy=self._regressor.shape_energy(face.shape),
+                        expression=face.expression,
+                        landmarks=landmarks,
+                        score=face.score,
+                        thumbnail=thumb,
+                    )
+                )
+            return seen
+
+    def _detection_is_due(self, time_s: float) -> bool:
+        """When asked for, when nothing is tracked, and now and then while there is room for another face."""
+        if self._wants_detection or not self._tracks.active or self._detected_s is None:
+            return True
+        return self._tracks.has_room and not 0 <= time_s - self._detected_s < self._config.redetect_s
+
+    def _lose(self, slot: Slot, time_s: float) -> None:
+        self._tracks.lose(slot, time_s)
+        self._fitters.pop(slot.id, None)
+
+    def _publish(self, slot: Slot, frame: Frame) -> FaceTrack:
+        """Smooth the newest observation of a track and say it in the terms of the face model that is drawn."""
+        seen = slot.seen
+        camera, shape, expression, landmarks, pose = seen.camera, seen.shape, seen.expression, seen.landmarks, seen.pose
+        if self._smoothing.enabled:
+            if slot.filter is None:
+                slot.filter = FaceFilter(self._smoothing, self._model.expression_names, pose)
+            shape = slot.settle_shape(shape).copy()
+            camera, expression = slot.filter(camera, pose, expression, frame.time_s)
+            landmarks = self._model.landmarks(camera, shape, expression)
+            pose = pose_from_camera(camera)
+        if self._mesh_model is not self._model:
+            fitter = self._fitters.setdefault(slot.id, LandmarkFitter(self._mesh_model))
+            fitted = fitter(landmarks)
+            camera, shape, expression = fitted.camera, fitted.shape, fitted.expression
+        vertices = None
+        if self.with_vertices:
+            vertices = self._mesh_model.vertices(shape, expression) @ camera[:, :3].T + camera[:, 3]
+        names = self._mesh_model.expression_names
+        return FaceTrack(
+            id=slot.id,
+            state=slot.state,
+            score=seen.score,
+            detected=slot.detected,
+            roi=seen.roi,
+            model_to_image=camera,
+            shape=shape,
+            expression=expression,
+            pose=pose,
+            landmarks=landmarks,
+            translation_mm=translation_mm(camera, frame.image.shape[1::-1], self._camera.fov_deg),
+            blendshapes={name: min(1.0, max(0.0, float(w))) for name, w in zip(names, expression, strict=True)},
+            vertices=vertices,
+        )

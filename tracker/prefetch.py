@@ -1,0 +1,58 @@
+"""Reads ahead in a thread, so that decoding overlaps with tracking."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+_END = object()
+
+
+@contextmanager
+def prefetch(items: Iterable[T], depth: int = 4) -> Iterator[Iterator[T]]:
+    """Iterate over `items` from another thread, at most `depth` ahead.
+
+    Order is kept and nothing is dropped. An error in `items` is raised where it would have been read. Leaving the
+    `with` statement stops the thread at its next item.
+    """
+    ahead: queue.Queue = queue.Queue(maxsize=depth)
+    stop = threading.Event()
+
+    def put(item) -> bool:
+        while not stop.is_set():
+            try:
+                ahead.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def read() -> None:
+        try:
+            for item in items:
+                if not put((item, None)):
+                    return
+            put((_END, None))
+        except BaseException as error:
+            put((_END, error))
+
+    def deliver() -> Iterator[T]:
+        while True:
+            item, error = ahead.get()
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            yield item
+
+    reader = threading.Thread(target=read, name="facet-reader", daemon=True)
+    reader.start()
+    try:
+        yield deliver()
+    finally:
+        stop.set()
+        reader.join()

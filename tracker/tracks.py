@@ -1,0 +1,227 @@
+"""The life of tracks: TENTATIVE -> TRACKED -> LOST -> gone, who is who, and when a track is not to be believed."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tracker.appearance import Appearance
+from tracker.smoothing import FaceFilter
+from tracker.types import Box, Pose, Roi, TrackState
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerConfig:
+    """When tracks begin and end."""
+
+    max_faces: int = 4
+    redetect_s: float = 1.0  # how often newcomers are looked for while there is room for one
+    verify_s: float = 0.5  # how often the detector must confirm a track whose network tells no score
+    memory_s: float = 3.0  # how long a lost face keeps its ID
+    confirm_frames: int = 3  # good frames until a tentative track counts as tracked
+    start_score: float = 0.5  # a track begins above, and ends below the other
+    keep_score: float = 0.25
+    min_face_px: float = 8.0  # a smaller face is given up
+    min_inside: float = 0.35  # share of the landmarks that must lie in the picture
+    max_resize: float = 1.6  # no face grows or shrinks faster in one frame
+    max_shape_energy: float = 6.0  # mean square of the shape coefficients in standard deviations
+    # likeness of thumbnails, calibrated by tools/appearance.py
+    same_person: float = 0.57  # 95 % of strangers stay below
+    same_place_person: float = 0.3  # enough for a face that returns where it went
+    sudden_change: float = 0.2  # a crop that resembles its track less shows something else
+
+    def __post_init__(self):
+        if self.max_faces < 1:
+            raise ValueError(f"max_faces must be at least 1, got {self.max_faces}")
+        for name in ("redetect_s", "verify_s", "memory_s", "confirm_frames", "min_face_px"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("start_score", "keep_score", "min_inside"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        if self.keep_score > self.start_score:
+            raise ValueError(f"keep_score {self.keep_score} must not exceed start_score {self.start_score}")
+        if self.max_resize <= 1:
+            raise ValueError(f"max_resize must be above 1, got {self.max_resize}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """What one frame's network run says of one face, before smoothing."""
+
+    roi: Roi
+    camera: np.ndarray  # (3, 4) float32, model mm -> image px
+    pose: Pose
+    shape: np.ndarray
+    shape_energy: float  # mean square of the shape coefficients in standard deviations
+    expression: np.ndarray
+    landmarks: np.ndarray  # (68, 3) float32, image px
+    score: float | None
+    thumbnail: np.ndarray
+
+    @property
+    def box(self) -> np.ndarray:
+        """Rectangle of the landmarks, (4,) image px."""
+        return np.concatenate([self.landmarks[:, :2].min(axis=0), self.landmarks[:, :2].max(axis=0)])
+
+
+class Verdict(enum.Enum):
+    GOOD = "good"
+    DOUBTFUL = "doubtful"  # only the detector can tell
+    WRONG = "wrong"
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One track between frames."""
+
+    id: int
+    appearance: Appearance
+    state: TrackState = TrackState.TENTATIVE
+    seen: Observation | None = None  # the newest
+    detected: bool = True  # the newest came from a box
+    good_frames: int = 0
+    likeness: float = 1.0  # of the newest to those before
+    filter: FaceFilter | None = None  # None: the next frame begins a new one
+    shape_mean: np.ndarray | None = None
+    shape_weight: float = 0.0
+    lost_s: float = 0.0
+    verified_s: float = 0.0
+
+    def settle_shape(self, shape: np.ndarray, frames: float = 90.0) -> np.ndarray:
+        """Average the shape over the track; after `frames` frames old ones fade."""
+        self.shape_weight = min(self.shape_weight + 1.0, frames)
+        if self.shape_mean is None or self.shape_mean.shape != shape.shape:
+            self.shape_mean, self.shape_weight = np.array(shape, np.float32), 1.0
+        self.shape_mean += (shape - self.shape_mean) / self.shape_weight
+        return self.shape_mean
+
+
+def judge(slot: Slot, new: Observation, size_wh: tuple[int, int], config: TrackerConfig) -> Verdict:
+    """Whether `new` may carry on the track: the network's score first, then geometry and looks."""
+    if new.score is not None and new.score < config.keep_score:
+        return Verdict.WRONG
+    if not is_plausible(new, size_wh, config):
+        return Verdict.WRONG
+    growth = new.pose.scale_px_per_mm / slot.seen.pose.scale_px_per_mm
+    if not 1 / config.max_resize <= growth <= config.max_resize:
+        return Verdict.WRONG
+    if new.shape_energy > config.max_shape_energy or slot.appearance.likeness(new.thumbnail) < config.sudden_change:
+        return Verdict.DOUBTFUL
+    return Verdict.GOOD
+
+
+def is_plausible(new: Observation, size_wh: tuple[int, int], config: TrackerConfig) -> bool:
+    """Whether a face could look like this: finite, not tiny, mostly in the picture."""
+    points = new.landmarks[:, :2]
+    if not np.isfinite(points).all() or max(np.ptp(points, axis=0)) < config.min_face_px:
+        return False
+    inside = ((points >= 0) & (points <= size_wh)).all(axis=1).mean()
+    return bool(inside >= config.min_inside)
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over the smaller area of two rectangles (x_min, y_min, x_max, y_max)."""
+    width, height = np.minimum(a[2:4], b[2:4]) - np.maximum(a[:2], b[:2])
+    smaller = min(np.prod(a[2:4] - a[:2]), np.prod(b[2:4] - b[:2]))
+    return float(width * height / smaller) if width > 0 and height > 0 and smaller > 0 else 0.0
+
+
+class Tracks:
+    """All slots of a tracker, the living and the remembered."""
+
+    def __init__(self, config: TrackerConfig):
+        self._config = config
+        self._slots: list[Slot] = []
+        self._next_id = 1
+
+    @property
+    def active(self) -> list[Slot]:
+        return [slot for slot in self._slots if slot.state is not TrackState.LOST]
+
+    @property
+    def has_room(self) -> bool:
+        return len(self.active) < self._config.max_faces
+
+    def lose(self, slot: Slot, time_s: float) -> None:
+        """End a track; a confirmed one is remembered for a while, a tentative one never was."""
+        if slot.state is TrackState.TENTATIVE:
+            self._slots.remove(slot)
+            return
+        slot.state, slot.lost_s = TrackState.LOST, time_s
+        slot.filter, slot.good_frames = None, 0
+
+    def lose_all(self, time_s: float) -> None:
+        for slot in self.active:
+            self.lose(slot, time_s)
+        for slot in self._slots:
+            slot.seen = None  # after a cut the place says nothing
+
+    def forget(self, time_s: float) -> None:
+        """Drop the lost ones that stayed away too long."""
+        self._slots = [
+            slot
+            for slot in self._slots
+            if slot.state is not TrackState.LOST or time_s - slot.lost_s <= self._config.memory_s
+        ]
+
+    def is_covered(self, box: Box | np.ndarray) -> bool:
+        """Whether a box shows a face that is tracked already."""
+        rectangle = np.array([box.x_min, box.y_min, box.x_max, box.y_max]) if isinstance(box, Box) else box
+        return any(overlap(rectangle, slot.seen.box) > 0.5 for slot in self.active)
+
+    def start(self, new: Observation, time_s: float) -> Slot:
+        """Begin a track, or take up a remembered one that this face belongs to."""
+        slot = self._recognise(new)
+        if slot is None:
+            slot = Slot(self._next_id, Appearance())
+            self._next_id += 1
+            self._slots.append(slot)
+        else:
+            slot.state = TrackState.TRACKED
+        self.carry_on(slot, new, detected=True)
+        slot.verified_s = time_s
+        return slot
+
+    def carry_on(self, slot: Slot, new: Observation, detected: bool = False) -> None:
+        """Add one frame to a track."""
+        slot.seen, slot.detected = new, detected
+        slot.likeness = slot.appearance.likeness(new.thumbnail)
+        slot.appearance.add(new.thumbnail)
+        slot.good_frames += 1
+        if slot.state is TrackState.TENTATIVE and slot.good_frames >= self._config.confirm_frames:
+            slot.state = TrackState.TRACKED
+
+    def lose_duplicates(self, time_s: float) -> None:
+        """Where two tracks sit on one face, the one that it resembles less is lost."""
+        slots = self.active
+        for index, slot in enumerate(slots):
+            for other in slots[index + 1 :]:
+                if TrackState.LOST in (slot.state, other.state) or slot not in self._slots or other not in self._slots:
+                    continue
+                if overlap(slot.seen.box, other.seen.box) > 0.7:
+                    self.lose(min(slot, other, key=lambda s: (s.likeness, -s.id)), time_s)
+
+    def _recognise(self, new: Observation) -> Slot | None:
+        """The lost slot whose face this is, or None."""
+        best, best_likeness = None, -1.0
+        for slot in self._slots:
+            if slot.state is not TrackState.LOST:
+                continue
+            near = slot.seen is not None and overlap(new.box, slot.seen.box) > 0.4
+            likeness = slot.appearance.likeness(new.thumbnail)
+            if likeness >= (self._config.same_place_person if near else self._config.same_person):
+                if likeness > best_likeness:
+                    best, best_likeness = slot, likeness
+        return best
+
+
+def mark_covered(slots: Iterable[Slot], boxes: Iterable[Box], time_s: float) -> None:
+    """Note on each slot that the detector confirmed it, where one of the boxes lies on it."""
+    rectangles = [np.array([box.x_min, box.y_min, box.x_max, box.y_max]) for box in boxes]
+    for slot in slots:
+        if any(overlap(rectangle, slot.seen.box) > 0.5 for rectangle in rectangles):
+            slot.verified_s = time_s
