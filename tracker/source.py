@@ -1,0 +1,130 @@
+"""Opens what frames come from: a camera, a video, images, a network stream, raw frames on stdin.
+
+What a URL is gets decided by what the server says before the body: a picture is an image, something of known length
+is a video file, everything else (multipart MJPEG, rtsp, an endless body) is a live stream. A playlist (.m3u8) is a
+file when it says that it has an end.
+"""
+
+from __future__ import annotations
+
+import glob
+import http.client
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+import numpy as np
+
+from tracker.errors import SourceError
+from tracker.source_base import Picture, Source, SourceConfig, refuse_start
+from tracker.source_files import ImageFiles, VideoFile, decode_image, is_image_name, open_images
+from tracker.source_live import list_cameras, open_camera, open_raw, open_stream
+
+__all__ = ["Source", "SourceConfig", "list_cameras", "open_source"]
+
+LARGEST_DOWNLOAD = 1 << 28  # bytes of an image or playlist that is read whole
+
+
+def open_source(
+    spec: str | int,
+    config: SourceConfig = SourceConfig(),
+    *,
+    start_s: float = 0.0,
+    max_frames: int | None = None,
+    live: bool | None = None,
+    capture_factory: Callable | None = None,
+) -> Source:
+    """Open a source of frames and read its first one.
+
+    Parameters
+    ----------
+    spec : camera index, path of a video or image, folder or glob of images, URL, or "-" for raw BGR on stdin
+    config : settings of the source
+    start_s : a video begins with the first frame at or after this time
+    max_frames : no more frames than this
+    live : of a URL: whether to keep the newest frame only; None decides by what the server says
+    capture_factory : what opens a camera, cv2.VideoCapture unless told; takes the index
+
+    Returns
+    -------
+    Source
+        An iterator of `tracker.types.Frame` and a context manager.
+
+    Raises
+    ------
+    SourceError
+        Where nothing can be read from it; one line that says why.
+    """
+    if isinstance(spec, int):
+        refuse_start(start_s, f"camera {spec}")
+        return open_camera(spec, config, max_frames, capture_factory)
+    if spec == "-":
+        return open_raw(config, start_s, max_frames)
+    scheme, separator, _ = spec.partition("://")
+    if separator:
+        return _open_url(spec, scheme.lower(), config, start_s, max_frames, live)
+    if os.path.isdir(spec):
+        return open_images(spec, start_s, max_frames)
+    if os.path.isfile(spec):
+        if not os.access(spec, os.R_OK):
+            raise SourceError(f"{spec}: cannot be read (permission denied)")
+        if os.path.getsize(spec) == 0:
+            raise SourceError(f"{spec}: expected a video or an image, found an empty file")
+        if is_image_name(spec):
+            return open_images(spec, start_s, max_frames)
+        return VideoFile(spec, start_s, max_frames)
+    if glob.has_magic(spec):
+        return open_images(spec, start_s, max_frames)
+    if os.path.exists(spec):
+        raise SourceError(f"{spec}: expected a file or folder, found something else; raw frames go to stdin, with -f -")
+    raise SourceError(f"{spec}: no such file or folder")
+
+
+def _open_url(url: str, scheme: str, config: SourceConfig, start_s, max_frames, live: bool | None) -> Source:
+    if scheme in ("http", "https"):
+        what, image = _probe(url, config.stall_s)
+        if image is not None:
+            refuse_start(start_s, url)
+            return _RemoteImage(url, image, max_frames)
+        if what == "file" and live is not True:
+            return VideoFile(url, start_s, max_frames, config.stall_s)
+    elif scheme not in ("rtsp", "rtsps"):
+        raise SourceError(f"{url}: expected http, https or rtsp, found {scheme}")
+    refuse_start(start_s, url)
+    return open_stream(url, config, max_frames, live=live is not False)
+
+
+class _RemoteImage(ImageFiles):
+    """One image that was fetched from a server."""
+
+    def __init__(self, url: str, image: np.ndarray, max_frames: int | None):
+        super().__init__(url, [], max_frames)
+        self.frame_count_hint = 1
+        self.size_wh = image.shape[1], image.shape[0]
+        self._ahead = Picture(image, 0.0, url, first=True)
+
+
+def _probe(url: str, timeout_s: float) -> tuple[str, np.ndarray | None]:
+    """Ask a server what it has: "file" or "stream", or "image" and the image."""
+    request = urllib.request.Request(url, headers={"User-Agent": "facet"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as reply:
+            kind = reply.headers.get_content_type()
+            if kind.startswith("image/"):
+                data = np.frombuffer(reply.read(LARGEST_DOWNLOAD), np.uint8)
+                return "image", decode_image(data, url)
+            if "mpegurl" in kind or url.partition("?")[0].endswith(".m3u8"):
+                text = reply.read(LARGEST_DOWNLOAD)
+                # A master playlist only names others, as films and broadcasts both do: taken for a broadcast.
+                return ("file" if b"#EXT-X-ENDLIST" in text else "stream"), None
+            finite = reply.headers.get("Content-Length") is not None and not kind.startswith("multipart/")
+            return ("file" if finite else "stream"), None
+    except urllib.error.HTTPError as error:
+        raise SourceError(f"{url}: the server answered {error.code} {error.reason}; check the address") from error
+    except TimeoutError as error:
+        raise SourceError(f"{url}: the server did not answer for {timeout_s:g} s; check the address") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        reason = getattr(reason, "strerror", None) or reason
+        raise SourceError(f"{url}: no connection ({reason}); check the address") from error

@@ -1,0 +1,140 @@
+"""What every source has in common: its settings, what it tells of itself, and how frames come out of it."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from tracker.errors import SourceError
+from tracker.types import Frame
+
+# Damaged input is ordinary and told in our own words: OpenCV and the ffmpeg inside it must not write to stderr.
+# Both are read when the first capture opens, so setting them here is early enough.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+FALLBACK_FPS = 30.0  # where a source tells no believable frame rate
+SMALLEST_STEP_S = 0.001  # between two frames whose times are equal or out of order
+
+
+@dataclass(frozen=True, slots=True)
+class SourceConfig:
+    """Settings of a source."""
+
+    size: str | None = None  # "WxH": asked of a camera, the layout of raw frames on stdin
+    fps: float | None = None  # asked of a camera, the rate of raw frames on stdin
+    stall_s: float = 10.0  # a camera or stream without a picture for so long has failed
+
+    def __post_init__(self):
+        if self.size is not None and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", self.size):
+            raise ValueError(f'size must be "WxH", for example "1280x720", got {self.size!r}')
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise ValueError(f"fps must be in (0, 1000], got {self.fps}")
+        if not 0 < self.stall_s < math.inf:
+            raise ValueError(f"stall_s must be positive, got {self.stall_s}")
+
+    @property
+    def size_wh(self) -> tuple[int, int] | None:
+        if self.size is None:
+            return None
+        width, height = self.size.split("x")
+        return int(width), int(height)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """What a source reads: an image and where it belongs, not yet counted."""
+
+    image: np.ndarray  # (H, W, 3) uint8, BGR
+    time_s: float
+    source: str
+    first: bool = False
+    captured_s: float | None = None
+
+
+class Source:
+    """An iterator of frames and a context manager; made by `open_source`.
+
+    Attributes
+    ----------
+    kind : "video", "images", "camera", "stream" or "raw"
+    name : the path, URL or "camera N"
+    live : True where only the newest frame is kept and `dropped` counts the others
+    still : True where each frame is a picture of its own
+    size_wh : of the frames as delivered, upright; None for images, whose sizes differ
+    fps : frame rate as the source tells it, fractional, average where it varies; 0.0 for images
+    frame_count_hint : how many frames to expect, or None; the header of a file may lie
+    rotation_deg : clockwise turn that the container asked for and that has been applied to the frames
+    exhausted : True once the source has been read to its end
+    dropped : live frames that nobody asked for in time
+    skipped : one line for each image that could not be read; the others are delivered all the same
+    """
+
+    kind = ""
+    live = False
+    still = False
+    rotation_deg = 0
+    fps = 0.0
+    frame_count_hint: int | None = None
+    size_wh: tuple[int, int] | None = None
+
+    def __init__(self, name: str, max_frames: int | None = None):
+        self.name = name
+        self.dropped = 0
+        self.skipped: list[str] = []
+        self.exhausted = False
+        self.closed = False
+        self._max_frames = math.inf if max_frames is None else max_frames
+        self._count = 0
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.close()
+
+    def __iter__(self) -> Source:
+        return self
+
+    def __next__(self) -> Frame:
+        """The next frame.
+
+        Raises
+        ------
+        SourceError
+            Where the source breaks off: a stalled stream, an unplugged camera, half a frame on stdin.
+        """
+        if self.closed or self._count >= self._max_frames:
+            raise StopIteration
+        picture = self._read()
+        if picture is None:
+            self.exhausted = not self.closed
+            raise StopIteration
+        index, self._count = self._count, self._count + 1
+        return Frame(
+            index, picture.time_s, picture.image, picture.source, picture.first or index == 0, picture.captured_s
+        )
+
+    def close(self) -> None:
+        """Let go of the file, camera or connection; may be called twice, and from another thread."""
+        self.closed = True
+
+    def _read(self) -> Picture | None:
+        """The next picture, or None at the end."""
+        raise NotImplementedError
+
+
+def believable_fps(fps: float) -> float:
+    """The frame rate that was told, or a usual one where that cannot be one (0, NaN, a time base of 90000)."""
+    return float(fps) if 0.1 <= fps <= 1000 else FALLBACK_FPS
+
+
+def refuse_start(start_s: float, what: str) -> None:
+    """Raise SourceError where a start time was given for something that cannot be started in the middle."""
+    if start_s > 0:
+        raise SourceError(f"{what}: --start wants a video file, {what} has no positions; leave --start out")
