@@ -1,0 +1,160 @@
+"""The face detector: an image in, boxes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from detect.postprocess import best_boxes, decode
+from detect.priors import make_priors
+from tracker.errors import WeightsError
+from tracker.runtime import RuntimeConfig, Session, open_session
+from tracker.types import Box
+from tracker.weights import WeightsEntry
+
+# no more detail comes of enlarging, and time goes with its square
+MAX_ENLARGEMENT = 2.0
+# of hopeless pictures, a million pixels long and one high
+MAX_INPUT_PX = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorConfig:
+    """What counts as a face."""
+
+    weights: str = "weights/detector.onnx"
+    min_score: float = 0.5
+    # smaller faces need not be found: the image is shrunk until one of this size is the smallest that the network can
+    # see, or enlarged, twice at most. Time goes with 1 / min_face_px^2
+    min_face_px: float = 40.0
+
+    def __post_init__(self):
+        if not 0 <= self.min_score <= 1:
+            raise ValueError(f"min_score must be in [0, 1], got {self.min_score}")
+        if not self.min_face_px > 0:
+            raise ValueError(f"min_face_px must be positive, got {self.min_face_px}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """What the manifest tells of a detector."""
+
+    dialect: str  # "faceboxes": offsets from priors; "boxes": the graph ends in boxes
+    smallest_face_px: float  # that the network finds, in px of its input
+    max_width_px: int
+    max_height_px: int
+    nms_iou: float
+    candidates: int = 5000
+    limit: int = 750
+
+
+class FaceBoxes:
+    """Finds the faces in an image.
+
+    Attributes
+    ----------
+    provider : the ONNX Runtime execution provider in use
+    """
+
+    def __init__(self, session: Session, limits: _Limits, config: DetectorConfig):
+        self._session = session
+        self._limits = limits
+        self._config = config
+        self.provider = session.provider
+
+    @classmethod
+    def open(
+        cls,
+        entry: WeightsEntry,
+        config: DetectorConfig = DetectorConfig(),
+        runtime: RuntimeConfig = RuntimeConfig(),
+    ) -> FaceBoxes:
+        """Load the detector of a manifest entry.
+
+        Raises
+        ------
+        WeightsError
+            If the entry lacks a value, names an unknown dialect, or the network has other inputs or outputs.
+        ConfigError
+            If the execution provider is not to be had.
+        """
+        limits = _Limits(
+            dialect=entry.get("dialect", str),
+            smallest_face_px=entry.get("smallest_face_px", float),
+            max_width_px=entry.get("max_width_px", int, MAX_INPUT_PX),
+            max_height_px=entry.get("max_height_px", int, MAX_INPUT_PX),
+            nms_iou=entry.get("nms_iou", float),
+        )
+        outputs = {
+            "faceboxes": {"offsets": (None, None, 4), "scores": (None, None)},
+            "boxes": {"boxes": (None, 4), "scores": (None,)},
+        }
+        if limits.dialect not in outputs:
+            raise WeightsError(
+                f"{entry.path}: expected dialect faceboxes or boxes in its manifest entry, found {limits.dialect}"
+            )
+        session = open_session(entry.path, runtime)
+        session.require(inputs={"image": (None, None, None, 3)}, outputs=outputs[limits.dialect])
+        return cls(session, limits, config)
+
+    def __call__(self, image: np.ndarray) -> tuple[Box, ...]:
+        """Find faces.
+
+        Parameters
+        ----------
+        image : (H, W, 3) uint8, BGR
+
+        Returns
+        -------
+        boxes in image px, best first, not clipped to the image; () where there is no face
+
+        Convention
+        ----------
+        Priors and offsets are measured from the corner of the picture, so boxes need no half pixel to be ours.
+        """
+        height, width = image.shape[:2]
+        if height == 0 or width == 0:
+            return ()
+        scale = self.input_scale(width, height)
+        resized = _resized(image, scale, self._limits.dialect)
+        if self._limits.dialect == "faceboxes":
+            offsets, scores = self._session.run(image=resized[None])
+            priors = make_priors(*resized.shape[:2])
+            boxes, scores = decode(offsets[0], scores[0], priors, self._config.min_score)
+            # 3DDFA_V2 divides by the scale that was asked for, not by the one that whole pixels allow
+            to_image = np.full(4, 1 / scale)
+            edge_px = 1.0
+        else:
+            boxes, scores = self._session.run(image=resized[None])
+            good = scores > self._config.min_score
+            boxes, scores = boxes[good], scores[good]
+            to_image = np.array([width / resized.shape[1], height / resized.shape[0]] * 2)
+            edge_px = 0.0
+        limits = self._limits
+        boxes, scores = best_boxes(boxes, scores, limits.nms_iou, edge_px, limits.candidates, limits.limit)
+        return tuple(
+            Box(*box, score=score) for box, score in zip((boxes * to_image).tolist(), scores.tolist(), strict=True)
+        )
+
+    def input_scale(self, width: int, height: int) -> float:
+        """Side of the network's input / side of the image, before rounding to whole pixels."""
+        limits = self._limits
+        scale = min(MAX_ENLARGEMENT, limits.smallest_face_px / self._config.min_face_px)
+        # one after the other, as 3DDFA_V2 does
+        if height * scale > limits.max_height_px:
+            scale = limits.max_height_px / height
+        if width * scale > limits.max_width_px:
+            scale *= limits.max_width_px / (width * scale)
+        return scale
+
+
+def _resized(image: np.ndarray, scale: float, dialect: str) -> np.ndarray:
+    """The network's input picture; at least one pixel each way."""
+    height, width = image.shape[:2]
+    size_wh = max(1, int(scale * width)), max(1, int(scale * height))
+    if size_wh == (width, height):
+        return image
+    averaged = dialect != "faceboxes" and scale < 1
+    return cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA if averaged else cv2.INTER_LINEAR)
