@@ -12,8 +12,10 @@ import numpy as np
 from tracker.types import Box, Roi
 
 STYLES = ("area", "upstream")
-# OpenCV's warps address the source with 16-bit numbers
-MAX_SOURCE_PX = 32000
+# side of the largest picture that is made of a ROI in whole pixels; beyond it memory runs out before faces do
+MAX_WINDOW_PX = 16384
+# no picture is that large; a crop out there is black, and whole numbers stay whole numbers
+FAR_PX = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,8 @@ def cut(image: np.ndarray, roi: Roi, size: int, style: str = "area") -> np.ndarr
     """
     if not (roi.size > 0 and math.isfinite(roi.x + roi.y + roi.size + roi.roll_deg)):
         raise ValueError(f"the ROI must have an area, got {roi}")
+    if max(abs(roi.x), abs(roi.y), roi.size) > FAR_PX:
+        return np.zeros((size, size, 3), np.uint8)
     if style == "upstream":
         return _cut_whole_pixels(image, roi, size)
     return _cut_area(image, roi, size)
@@ -130,41 +134,35 @@ def cut_batch(image: np.ndarray, rois: Sequence[Roi], size: int, style: str = "a
 
 
 def _cut_area(image: np.ndarray, roi: Roi, size: int) -> np.ndarray:
-    """Shrink by a whole factor with exact means first, then sample a grid twice as fine as the crop and halve it."""
+    """Halve, with exact means, until the scale is near 1 (0.7 to 1.4), then interpolate."""
     height, width = image.shape[:2]
     matrix = crop_to_image(roi, size)
     corners = matrix @ np.array([[0, size, 0, size], [0, 0, size, size], [1, 1, 1, 1]], np.float64)
-    # one pixel more on each side, for the interpolation
-    x0, y0 = (max(0, math.floor(low) - 1) for low in corners.min(axis=1))
-    x1, y1 = (min(end, math.ceil(high) + 1) for end, high in zip((width, height), corners.max(axis=1), strict=True))
-    if x1 <= x0 or y1 <= y0:
+    halvings = max(0, round(math.log2(roi.size / size)))
+    # whole blocks, and one more on each side for the interpolation
+    block = 2**halvings
+    low = np.maximum(0, np.floor(corners.min(axis=1)).astype(np.int64) - block)
+    blocks = -((low - np.ceil(corners.max(axis=1)).astype(np.int64) - block) // block)
+    high = np.minimum((width, height), low + blocks * block)
+    if (high <= low).any():
         return np.zeros((size, size, 3), np.uint8)
-    scale = roi.size / size
-    finer = 2 if scale > 1 else 1
-    shrink = max(1, int(scale / finer))
-    shrink = max(shrink, math.ceil(max(x1 - x0, y1 - y0) / MAX_SOURCE_PX))
-    window = _shrunk(image, x0, y0, x1, y1, shrink) if shrink > 1 else image[y0:y1, x0:x1]
-    # corner coordinates of the finer grid -> of the window; then both count from pixel centres, as OpenCV does
-    matrix = matrix.copy()
-    matrix[:, :2] /= finer
+    (x0, y0), (x1, y1) = low.tolist(), high.tolist()
+    window = image[y0:y1, x0:x1]
+    for _ in range(halvings):
+        window = _halved(window)
+    # corner coordinates of the crop -> of the window; then both count from pixel centres, as OpenCV does
     matrix[:, 2] -= x0, y0
-    matrix /= shrink
+    matrix /= block
     matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
-    fine = cv2.warpAffine(
-        window, matrix, (size * finer, size * finer), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=0
-    )
-    return cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA) if finer == 2 else fine
+    return cv2.warpAffine(window, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=0)
 
 
-def _shrunk(image: np.ndarray, x0: int, y0: int, x1: int, y1: int, factor: int) -> np.ndarray:
-    """The window [x0, x1) x [y0, y1) shrunk by a whole factor; blocks that leave the image are filled up with 0."""
+def _halved(image: np.ndarray) -> np.ndarray:
+    """Means of 2x2 px; an odd row or column at the end meets 0. OpenCV vectorises this factor alone."""
     height, width = image.shape[:2]
-    columns, rows = -(-(x1 - x0) // factor), -(-(y1 - y0) // factor)
-    window = image[y0 : min(height, y0 + rows * factor), x0 : min(width, x0 + columns * factor)]
-    below, right = rows * factor - window.shape[0], columns * factor - window.shape[1]
-    if below or right:
-        window = cv2.copyMakeBorder(window, 0, below, 0, right, cv2.BORDER_CONSTANT, value=0)
-    return cv2.resize(window, (columns, rows), interpolation=cv2.INTER_AREA)
+    if height % 2 or width % 2:
+        image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_CONSTANT, value=0)
+    return cv2.resize(image, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
 
 
 def _cut_whole_pixels(image: np.ndarray, roi: Roi, size: int) -> np.ndarray:
@@ -172,7 +170,7 @@ def _cut_whole_pixels(image: np.ndarray, roi: Roi, size: int) -> np.ndarray:
     height, width = image.shape[:2]
     x0, y0, x1, y1 = (round(edge) for edge in (roi.x, roi.y, roi.x + roi.size, roi.y + roi.size))
     x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
-    if max(x1 - x0, y1 - y0) > MAX_SOURCE_PX or roi.roll_deg:
+    if max(x1 - x0, y1 - y0) > MAX_WINDOW_PX or roi.roll_deg:
         return _cut_area(image, roi, size)
     window = np.zeros((y1 - y0, x1 - x0, 3), np.uint8)
     left, top, right, bottom = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
