@@ -1,0 +1,12 @@
+"""The face detector."""
+
+from detect.faceboxes import DetectorConfig, FaceBoxes
+from tracker.runtime import RuntimeConfig
+from tracker.weights import find_entry
+
+__all__ = ["DetectorConfig", "FaceBoxes", "open_detector"]
+
+
+def open_detector(config: DetectorConfig = DetectorConfig(), runtime: RuntimeConfig = RuntimeConfig()) -> FaceBoxes:
+    """Load the detector that the settings name; see `FaceBoxes.open` and `find_entry` for what can go wrong."""
+    return FaceBoxes.open(find_entry(config.weights, "detector"), config, runtime)
