@@ -1,0 +1,434 @@
+"""Writes a video: H.264 with the times of its frames and the sound of its source."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import re
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import imageio_ffmpeg
+import numpy as np
+
+from tracker.errors import SinkError
+from tracker.types import Frame
+
+SUFFIXES = (".mp4", ".mkv", ".mov")
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+WAITING_FRAMES = 4  # between the caller and the encoder
+SMALLEST_STEP_S = 0.001  # between two frames; the coarsest clock of our containers (Matroska)
+TICKS_PER_S = 90_000  # clock of .mp4 and .mov: 29.97, 25 and 60 fps come out exact
+
+# OpenCV's YCrCb spans 0-255, video levels 16-240. One table for both colour planes.
+TO_VIDEO_LEVELS = np.round((np.arange(256) - 128) * (224 / 255) + 128).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputConfig:
+    """Settings of what is written."""
+
+    preset: str = "veryfast"  # of x264, ultrafast to veryslow: slower means smaller files
+    crf: int = 23  # constant rate factor, 0 (lossless) to 51; lower is better and larger
+
+    def __post_init__(self):
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {self.preset!r}")
+        if not 0 <= self.crf <= 51:
+            raise ValueError(f"crf must be in [0, 51], got {self.crf}")
+
+
+class VideoSink:
+    """A video file in the making; made by `open_video_sink`, a context manager.
+
+    It carries a temporary name beside the final one until it is complete. Closing it early, after Ctrl-C for one,
+    completes it with the frames written so far.
+
+    Attributes
+    ----------
+    path : final name
+    frames : how many frames were written
+    sound : after closing: "copied", "encoded" (as AAC), or "" where the source had none or it could not be read
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        size_wh: tuple[int, int],
+        fps: float,
+        sound_path: str | None,
+        read_to_end: Callable[[], bool],
+        config: OutputConfig,
+    ):
+        self.path = path
+        self.frames = 0
+        self.sound = ""
+        self._size_wh = size_wh
+        self._fps = fps
+        self._sound_path = sound_path
+        self._read_to_end = read_to_end
+        self._partial = _beside(path, "partial")
+        self._first_s = self._last_s = 0.0
+        self._closed = False
+        self._failure: str | None = None
+        self._queue: queue.Queue[bytes | np.ndarray | None] = queue.Queue(WAITING_FRAMES)
+        self._ffmpeg = _Ffmpeg([
+            *("-f", "matroska", "-i", "pipe:0", "-map", "0:v"),
+            *("-fps_mode", "passthrough", "-enc_time_base", f"1/{TICKS_PER_S}"),
+            *("-c:v", "libx264", "-preset", config.preset, "-crf", str(config.crf), "-pix_fmt", "yuv420p"),
+            # Our colours are BT.601 video levels; untagged, players would take large pictures for BT.709.
+            *("-colorspace", "smpte170m", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
+            *_container_options(path, final=sound_path is None),
+            str(self._partial),
+        ])
+        width, height = size_wh
+        self._write_bytes(matroska_header(width + width % 2, height + height % 2, fps))
+        self._thread = threading.Thread(target=self._feed, name=f"encode {path.name}", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> VideoSink:
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if kind is None:
+            self.close()
+        else:
+            with contextlib.suppress(SinkError):  # the exception under way says more
+                self.close()
+
+    def write(self, image: np.ndarray, frame: Frame) -> None:
+        """Add a picture; returns when it is queued, and the array may then be changed.
+
+        Parameters
+        ----------
+        image : (H, W, 3) uint8, BGR, of the size told at opening
+        frame : what the picture was drawn from; its time says when the picture is shown
+
+        Raises
+        ------
+        SinkError
+            Where the encoder has failed: a full disk, most often.
+        """
+        width, height = self._size_wh
+        if image.shape != (height, width, 3) or image.dtype != np.uint8:
+            raise SinkError(
+                f"{self.path}: expected frames of {width}x{height}, 8 bits BGR, found {image.shape} {image.dtype};"
+                " write images of several sizes into a folder"
+            )
+        if self.frames == 0:
+            self._first_s = self._last_s = frame.time_s
+        else:
+            self._last_s = max(frame.time_s, self._last_s + SMALLEST_STEP_S)
+        self.frames += 1
+        planes = bgr_to_i420(image)
+        self._put(matroska_block(self._last_s - self._first_s, planes.nbytes))
+        self._put(planes)
+
+    def close(self) -> None:
+        """Complete the file and give it its name; may be called twice.
+
+        Raises
+        ------
+        SinkError
+            Where no frame was written or the encoder failed. No file is left then.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._put(None)
+            self._thread.join()
+            self._ffmpeg.finish()
+            if self.frames == 0:
+                raise SinkError(f"{self.path}: expected frames to write, found none; nothing was written")
+            if self._failure or self._ffmpeg.status != 0:
+                raise self._failed()
+            self._add_sound()
+            try:
+                os.replace(self._partial, self.path)
+            except OSError as error:
+                raise SinkError(f"{self.path}: cannot be replaced ({error.strerror or error})") from error
+        finally:
+            self._ffmpeg.kill()
+            self._partial.unlink(missing_ok=True)
+
+    def _failed(self) -> SinkError:
+        return SinkError(f"{self.path}: the video cannot be written: {self._ffmpeg.last_error() or self._failure}")
+
+    def _put(self, item) -> None:
+        while self._failure is None:
+            try:
+                self._queue.put(item, timeout=0.2)
+                return
+            except queue.Full:
+                continue
+        if not self._closed:
+            self._ffmpeg.finish()
+            raise self._failed()
+
+    def _feed(self) -> None:
+        """Runs in the thread: hand over what is queued until a None comes."""
+        while self._failure is None and (item := self._queue.get()) is not None:
+            self._write_bytes(item)
+        with contextlib.suppress(OSError):
+            self._ffmpeg.stdin.close()
+
+    def _write_bytes(self, data: bytes | np.ndarray) -> None:
+        left = memoryview(data).cast("B")
+        try:
+            while left:
+                left = left[self._ffmpeg.stdin.write(left) :]
+        except OSError as error:
+            self._failure = error.strerror or str(error)
+
+    def _add_sound(self) -> None:
+        """Join the finished pictures and the sound of the source, copied where the container takes it."""
+        if self._sound_path is None:
+            return
+        start_s, codecs = sound_of(self._sound_path)
+        joined = _beside(self.path, "joined")
+        source = ["-i", self._sound_path]
+        if not self._read_to_end():
+            source = ["-t", f"{self._last_s - self._first_s + 1 / self._fps:.6f}", *source]
+        begin_s = start_s + self._first_s
+        if begin_s > 0:
+            # Seeks land before the time asked for; what is too early goes, lest it shift the picture.
+            source = ["-ss", f"{begin_s:.6f}", *source]
+            drop = ["-bsf:a", "noise=drop=lt(pts\\,0)"]
+        else:
+            drop = []
+        # Few players take PCM in .mp4.
+        encode = self.path.suffix.lower() == ".mp4" and any(codec.startswith("pcm") for codec in codecs)
+        ways = ["aac"] if encode else ["copy", "aac"]
+        attempts = [["-map", "1:a", *(drop if way == "copy" else []), "-c:a", way] for way in ways] if codecs else []
+        try:
+            for options in [*attempts, []]:
+                join = _Ffmpeg([
+                    *("-i", str(self._partial), *(source if options else []), "-map", "0:v", "-c:v", "copy", *options),
+                    *_container_options(self.path, final=True),
+                    str(joined),
+                ])
+                join.finish()
+                if join.status == 0:
+                    self.sound = {"copy": "copied", "aac": "encoded"}[options[-1]] if options else ""
+                    os.replace(joined, self._partial)
+                    return
+            raise SinkError(f"{self.path}: the video cannot be completed: {join.last_error()}")
+        finally:
+            joined.unlink(missing_ok=True)
+
+
+def open_video_sink(
+    path: str | Path,
+    *,
+    size_wh: tuple[int, int],
+    fps: float,
+    source_path: str | None = None,
+    read_to_end: Callable[[], bool] = lambda: True,
+    config: OutputConfig = OutputConfig(),
+) -> VideoSink:
+    """Begin a video file.
+
+    Parameters
+    ----------
+    path : .mp4, .mkv or .mov; an existing file is replaced when the new one is complete
+    size_wh : of the frames, px; H.264 wants even sides, so an odd one grows by one pixel that repeats its neighbour
+    fps : frame rate, fractional; the times of the frames rule, this says how long the last one stays
+    source_path : video file or URL whose sound is taken, from the time of the first frame on
+    read_to_end : asked at closing; where the source was not, the sound ends with the last frame
+    config : settings of the encoder
+
+    Raises
+    ------
+    SinkError
+        Where the file could not be written, said before anything is tracked.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise SinkError(f"{path}: expected a name ending in {', '.join(SUFFIXES)}, found {path.suffix or 'no ending'}")
+    if path.is_dir():
+        raise SinkError(f"{path}: expected the name of a file, found a folder")
+    if source_path is not None and same_file(path, source_path):
+        raise SinkError(f"{path}: the output would replace the input; choose another name")
+    check_writable(path)
+    return VideoSink(path, size_wh, fps, source_path, read_to_end, config)
+
+
+def same_file(path: str | Path, other: str | Path) -> bool:
+    """Whether two paths lead to one existing file."""
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
+
+
+def check_writable(path: Path) -> None:
+    """Raise SinkError where no file can be made beside `path`."""
+    if not path.parent.is_dir():
+        raise SinkError(f"{path}: the folder {path.parent} does not exist; make it first")
+    probe = _beside(path, "partial")
+    try:
+        probe.open("wb").close()
+        probe.unlink()
+    except OSError as error:
+        raise SinkError(f"{path}: the folder cannot be written ({error.strerror or error})") from error
+
+
+def bgr_to_i420(image: np.ndarray) -> np.ndarray:
+    """BGR to planar YUV 4:2:0, BT.601 at video levels.
+
+    OpenCV's own conversion takes the colour of one pixel in four, which frays thin coloured lines; here the four are
+    averaged. An odd side is extended by repeating its last pixels.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8, BGR
+
+    Returns
+    -------
+    (H' * 3 / 2, W') uint8
+        H' and W' are H and W made even: the Y plane, then U and V at half the size.
+    """
+    height, width = image.shape[:2]
+    if height % 2 or width % 2:
+        image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        height, width = image.shape[:2]
+    planes = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)
+    half = cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    colour = cv2.cvtColor(half, cv2.COLOR_BGR2YCrCb)
+    u, v = planes[height:].reshape(2, height // 2, width // 2)
+    cv2.LUT(cv2.extractChannel(colour, 2), TO_VIDEO_LEVELS, dst=u)
+    cv2.LUT(cv2.extractChannel(colour, 1), TO_VIDEO_LEVELS, dst=v)
+    return planes
+
+
+# Raw frames reach ffmpeg as Matroska, the simplest container that gives each frame its own time.
+# Source: RFC 8794 (EBML) and RFC 9559 (Matroska).
+
+
+def matroska_header(width: int, height: int, fps: float) -> bytes:
+    """What stands before the first frame of a Matroska stream of raw I420 frames, its clock in microseconds."""
+    colour = _element(0x55B0, _uint(0x55B1, 6), _uint(0x55B9, 1), _uint(0x55BA, 1), _uint(0x55BB, 1))
+    video = _element(0xE0, _uint(0xB0, width), _uint(0xBA, height), _element(0x2EB524, b"I420"), colour)
+    track = _element(
+        0xAE,
+        _uint(0xD7, 1),  # number
+        _uint(0x73C5, 1),  # uid
+        _uint(0x83, 1),  # type: video
+        _element(0x22B59C, b"und"),  # language
+        _uint(0x23E383, round(1e9 / fps)),  # default duration, ns
+        _element(0x86, b"V_UNCOMPRESSED"),
+        video,
+    )
+    doc = _element(0x1A45DFA3, _element(0x4282, b"matroska"), _uint(0x4287, 4), _uint(0x4285, 2))
+    info = _element(0x1549A966, _uint(0x2AD7B1, 1000), _element(0x4D80, b"facet"), _element(0x5741, b"facet"))
+    segment_of_unknown_size = bytes.fromhex("18538067 01ffffffffffffff")
+    return doc + segment_of_unknown_size + info + _element(0x1654AE6B, track)
+
+
+def matroska_block(time_s: float, size: int) -> bytes:
+    """What stands before a frame of `size` bytes: a cluster of its own, so that times may lie any distance apart."""
+    block_head = bytes([0x81, 0, 0, 0x80])  # track 1, no time offset, key frame
+    block = bytes([0xA3]) + _size(len(block_head) + size) + block_head
+    timestamp = _uint(0xE7, round(time_s * 1e6))
+    return bytes.fromhex("1f43b675") + _size(len(timestamp) + len(block) + size) + timestamp + block
+
+
+def _size(size: int) -> bytes:
+    return (size | 1 << 56).to_bytes(8, "big")
+
+
+def _element(key: int, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    return key.to_bytes((key.bit_length() + 7) // 8, "big") + _size(len(content)) + content
+
+
+def _uint(key: int, value: int) -> bytes:
+    return _element(key, value.to_bytes(8, "big"))
+
+
+# ffmpeg
+
+
+class _Ffmpeg:
+    """An ffmpeg process with a pipe into it and its messages gathered."""
+
+    def __init__(self, arguments: list[str]):
+        # A process group of its own: Ctrl-C in the terminal is ours, and the encoder must live to complete the file.
+        group = {"creationflags": 0x200} if os.name == "nt" else {"start_new_session": True}
+        try:
+            self._process = subprocess.Popen(
+                [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                **group,
+            )
+        except (OSError, RuntimeError) as error:
+            raise SinkError(f"ffmpeg cannot be started ({error}); reinstall imageio-ffmpeg") from error
+        self.stdin = self._process.stdin
+        self._lines: list[str] = []
+        self._drain = threading.Thread(target=self._gather, daemon=True)
+        self._drain.start()
+
+    def _gather(self) -> None:
+        for line in self._process.stderr:
+            self._lines = [*self._lines[-9:], line.decode(errors="replace").strip()]
+
+    @property
+    def status(self) -> int | None:
+        return self._process.returncode
+
+    def finish(self) -> None:
+        """Close the pipe and wait for the process to end by itself."""
+        with contextlib.suppress(OSError):
+            self.stdin.close()
+        self._process.wait()
+        self._drain.join()
+        self._process.stderr.close()
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self.finish()
+
+    def last_error(self) -> str:
+        """The last line that tells something, without the address of the object that said it."""
+        lines = [line for line in self._lines if line and line != "Conversion failed!"]
+        return re.sub(r"^\[[^]]*\] ", "", lines[-1]) if lines else ""
+
+
+def sound_of(path: str) -> tuple[float, list[str]]:
+    """Where the first video frame lies on the clock that `-ss` uses, in s, and the codecs of the sound tracks."""
+    reply = subprocess.run(
+        [
+            *(imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", "-i", path),
+            *("-map", "0:v:0", "-c", "copy", "-frames:v", "1", "-f", "framecrc", "-"),
+        ],
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    codecs = re.findall(r"^ *Stream #0:\d.*?: Audio: (\w+)", reply.stderr, re.MULTILINE)
+    base = re.search(r"^#tb 0: (\d+)/(\d+)", reply.stdout, re.MULTILINE)
+    frame = re.search(r"^0, +-?\d+, +(-?\d+),", reply.stdout, re.MULTILINE)
+    start_s = int(frame[1]) * int(base[1]) / int(base[2]) if base and frame else 0.0
+    return start_s, codecs
+
+
+def _container_options(path: Path, final: bool) -> list[str]:
+    if path.suffix.lower() == ".mkv":
+        return ["-f", "matroska"]
+    # The index in front lets a browser start at once; it costs a second pass over the file, so only when it stays.
+    front = ["-movflags", "+faststart"] if final else []
+    return ["-video_track_timescale", str(TICKS_PER_S), *front, "-f", path.suffix[1:].lower()]
+
+
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f"{path.stem}.{what}{path.suffix}")
