@@ -1,0 +1,26 @@
+"""facet's core: follows faces from frame to frame. Conventions: tracker/types.py."""
+
+from tracker.config import load_config
+from tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError, SourceError, WeightsError
+from tracker.loop import FaceTracker
+from tracker.source import open_source
+from tracker.types import Box, FaceTrack, Frame, Pose, Roi, TrackState
+
+__version__ = "0.1.0"
+__all__ = [
+    "Box",
+    "ConfigError",
+    "FaceTrack",
+    "FaceTrackError",
+    "FaceTracker",
+    "Frame",
+    "Pose",
+    "RenderError",
+    "Roi",
+    "SinkError",
+    "SourceError",
+    "TrackState",
+    "WeightsError",
+    "load_config",
+    "open_source",
+]

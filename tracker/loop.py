@@ -11,13 +11,23 @@ from tracker.appearance import thumbnail
 from tracker.crop import cut_batch, roi_from_box, roi_from_landmarks
 from tracker.cuts import CutDetector
 from tracker.fitting import LandmarkFitter
-from tracker.morphable import MorphableModel
+from tracker.morphable import MorphableModel, load_face_model
 from tracker.pose import model_to_image, pose_from_camera, translation_mm
 from tracker.regressor import Regressor
+from tracker.runtime import RuntimeConfig
 from tracker.smoothing import FaceFilter, SmoothingConfig
 from tracker.stages import Stages
 from tracker.tracks import Observation, Slot, TrackerConfig, Tracks, Verdict, is_plausible, judge, mark_covered
 from tracker.types import Detector, FaceTrack, Frame, Roi
+from tracker.weights import find_entry
+
+
+@dataclass(frozen=True, slots=True)
+class RegressorConfig:
+    """Which network follows the faces, and which face model is drawn."""
+
+    weights: str = "weights/regressor.onnx"
+    mesh: str = "weights/face_model.npz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +66,43 @@ class FaceTracker:
         self._detect = detect
         self._regressor = regressor
         self._model = model
-        self._mesh_model = mesh_model or model
+        self.mesh_model = mesh_model or model
         self._config = config
         self._smoothing = smoothing
         self._camera = camera
         self._stages = stages or Stages()
         self._fitters: dict[int, LandmarkFitter] = {}
         self.with_vertices = False  # whether `step` fills FaceTrack.vertices
+        self.detected = False  # whether the detector ran in the last step
         self.reset()
+
+    @classmethod
+    def open(
+        cls,
+        detect: Detector,
+        regressor: RegressorConfig = RegressorConfig(),
+        runtime: RuntimeConfig = RuntimeConfig(),
+        **settings,
+    ) -> FaceTracker:
+        """Load the network and the face models that the settings name; `settings` go to the constructor.
+
+        Raises
+        ------
+        WeightsError
+            If a file is missing or damaged.
+        ConfigError
+            If the execution provider is not to be had.
+        """
+        network = Regressor.open(find_entry(regressor.weights, "regressor"), runtime)
+        model = load_face_model(network.face_model_file)
+        mesh = find_entry(regressor.mesh, "face_model").path
+        mesh_model = model if mesh.samefile(network.face_model_file) else load_face_model(mesh)
+        return cls(detect, network, model, mesh_model, **settings)
+
+    @property
+    def provider(self) -> str:
+        """The ONNX Runtime execution provider in use."""
+        return self._regressor.provider
 
     def reset(self) -> None:
         """Forget everything, IDs included."""
@@ -79,6 +118,7 @@ class FaceTracker:
 
     def step(self, frame: Frame) -> tuple[FaceTrack, ...]:
         """Advance every track by one frame, running the detector only when it is due."""
+        self.detected = False
         if frame.first:
             self.reset()
         if self._wants_detection or self._is_cut(frame.image):
@@ -116,7 +156,7 @@ class FaceTracker:
 
     def _seed(self, frame: Frame, doubtful: Sequence[Slot]) -> None:
         """Run the detector; end the doubtful tracks that it does not confirm; start tracks on faces without one."""
-        self._detected_s = frame.time_s
+        self.detected, self._detected_s = True, frame.time_s
         self._wants_detection = False
         with self._stages("detect"):
             boxes = self._detect(frame.image)
@@ -191,14 +231,14 @@ class FaceTracker:
             camera, expression = slot.filter(camera, pose, expression, frame.time_s)
             landmarks = self._model.landmarks(camera, shape, expression)
             pose = pose_from_camera(camera)
-        if self._mesh_model is not self._model:
-            fitter = self._fitters.setdefault(slot.id, LandmarkFitter(self._mesh_model))
+        if self.mesh_model is not self._model:
+            fitter = self._fitters.setdefault(slot.id, LandmarkFitter(self.mesh_model))
             fitted = fitter(landmarks)
             camera, shape, expression = fitted.camera, fitted.shape, fitted.expression
         vertices = None
         if self.with_vertices:
-            vertices = self._mesh_model.vertices(shape, expression) @ camera[:, :3].T + camera[:, 3]
-        names = self._mesh_model.expression_names
+            vertices = self.mesh_model.vertices(shape, expression) @ camera[:, :3].T + camera[:, 3]
+        names = self.mesh_model.expression_names
         return FaceTrack(
             id=slot.id,
             state=slot.state,
@@ -211,6 +251,6 @@ class FaceTracker:
             pose=pose,
             landmarks=landmarks,
             translation_mm=translation_mm(camera, frame.image.shape[1::-1], self._camera.fov_deg),
-            blendshapes={name: min(1.0, max(0.0, float(w))) for name, w in zip(names, expression, strict=True)},
+            blendshapes={name: min(1.0, max(0.0, float(w))) for name, w in zip(names, expression, strict=bool(names))},
             vertices=vertices,
         )

@@ -1,0 +1,289 @@
+"""app.py from end to end, as a user starts it: what comes out, and how each mistake is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT, material
+
+APP = [sys.executable, str(ROOT / "app.py")]
+OWN = ROOT / "weights" / "regressor.onnx"
+UPSTREAM = ROOT / "weights" / "upstream" / "mb05_120x120.onnx"
+
+
+def run(*options, stdin=None, timeout=300, env=None):
+    """Run app.py without a display."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")} | (env or {})
+    return subprocess.run(
+        [*APP, *map(str, options)], capture_output=True, text=stdin is None, input=stdin, timeout=timeout, env=environment,
+        cwd=ROOT, check=False,
+    )  # fmt: skip
+
+
+def assert_one_line(done, status, *words):
+    """The mistake is told in one line with these words, and no traceback."""
+    text = done.stderr if isinstance(done.stderr, str) else done.stderr.decode()
+    assert done.returncode == status, text
+    lines = [line for line in text.splitlines() if line.strip()]
+    assert len(lines) == 1, text
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+@pytest.fixture(scope="session")
+def networks():
+    """Options that name networks which are there."""
+    if OWN.exists():
+        return []
+    if UPSTREAM.exists():
+        return ["--config", ROOT / "configs" / "3ddfa_v2.toml"]
+    pytest.skip("no networks: run python -m tools.import_3ddfa")
+
+
+@pytest.fixture(scope="session")
+def empty_clip(tmp_path_factory):
+    """Forty frames of 29.97 fps with nobody in them."""
+    path = tmp_path_factory.mktemp("clips") / "empty.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 30000 / 1001, (160, 120))
+    rng = np.random.default_rng(0)
+    picture = cv2.resize(rng.integers(0, 255, (4, 5, 3)).astype(np.uint8), (160, 120))
+    for _ in range(40):
+        writer.write(picture)
+    writer.release()
+    return path
+
+
+def records(path):
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+# What works
+
+
+def test_version_and_help():
+    assert run("--version").stdout.startswith("facet ")
+    assert "--renderer" in run("--help").stdout
+
+
+def test_print_config_reads_back(tmp_path):
+    done = run("--print-config", "--set", "detector.min_score=0.75", "--faces", "2")
+    assert done.returncode == 0
+    assert "min_score = 0.75" in done.stdout
+    assert "max_faces = 2" in done.stdout
+    path = tmp_path / "c.toml"
+    path.write_text(done.stdout, encoding="utf-8")
+    assert run("--print-config", "--config", path).stdout == done.stdout
+
+
+def test_nobody_there_ends_well_and_honestly(networks, empty_clip, tmp_path):
+    out, log = tmp_path / "out.mp4", tmp_path / "log.jsonl"
+    done = run("-f", empty_clip, "-o", out, "--log", log, *networks)
+    assert done.returncode == 0, done.stderr
+    assert "no face" in done.stdout
+    assert [record["faces"] for record in records(log)] == [[]] * 40
+    capture = cv2.VideoCapture(str(out))
+    count = 0
+    while capture.read()[0]:
+        count += 1
+    assert count == 40
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(29.97, abs=0.01)
+    assert not list(tmp_path.glob("*partial*"))
+
+
+def test_record_of_a_frame(networks, tmp_path):
+    image = material("media", "images", "JianzhuGuo.jpg")
+    log = tmp_path / "log.jsonl"
+    done = run("-f", image, "--log", log, *networks)
+    assert done.returncode == 0, done.stderr
+    (record,) = records(log)
+    assert (record["width"], record["height"], record["frame"]) == (413, 551, 0)
+    assert record["source"].endswith("JianzhuGuo.jpg")
+    (face,) = record["faces"]
+    assert set(face) == {
+        "id", "state", "score", "box", "detected", "pose", "translation_mm", "landmarks", "blendshapes"
+    }  # fmt: skip
+    points = np.array(face["landmarks"])
+    assert points.shape == (68, 3)
+    np.testing.assert_allclose(face["box"], [*points[:, :2].min(0), *points[:, :2].max(0)], atol=1e-3)
+    assert 140 < points[30, 0] < 260
+    assert 180 < points[30, 1] < 280
+    assert abs(face["pose"]["yaw_deg"]) < 30
+    assert len(face["blendshapes"]) == 53
+
+
+def test_a_still_and_its_depth(networks, tmp_path):
+    image = material("media", "images", "trump_hillary.jpg")
+    out = tmp_path / "out.png"
+    done = run("-f", image, "-o", out, "--view", "depth", *networks)
+    assert done.returncode == 0, done.stderr
+    assert "2 faces" in done.stdout
+    drawn, depth = cv2.imread(str(out)), cv2.imread(str(tmp_path / "out_depth.png"), cv2.IMREAD_UNCHANGED)
+    assert drawn.shape == cv2.imread(str(image)).shape
+    assert depth.dtype == np.uint16
+    assert depth.shape == drawn.shape[:2]
+    assert 0.01 < (depth > 0).mean() < 0.5
+
+
+def test_a_folder_of_images(networks, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("JianzhuGuo.jpg", "emma.jpg"):
+        (folder / name).write_bytes(material("media", "images", name).read_bytes())
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 this is no picture")
+    done = run("-f", folder, "-o", tmp_path / "drawn", "--log", tmp_path / "log.jsonl", *networks)
+    assert done.returncode == 1
+    assert "broken.jpg" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["JianzhuGuo.jpg", "emma.jpg"]
+    assert [face["id"] for record in records(tmp_path / "log.jsonl") for face in record["faces"]][:2] == [1, 1]
+
+
+def test_a_real_clip_is_tracked_in_every_frame(networks, tmp_path):
+    clip = material("media", "videos", "s32.mp4")
+    out, log, trace = tmp_path / "out.mp4", tmp_path / "log.jsonl", tmp_path / "trace.json"
+    done = run("-f", clip, "-o", out, "--log", log, "--profile", trace, "--max-frames", 45, *networks)
+    assert done.returncode == 0, done.stderr
+    lines = records(log)
+    assert [line["frame"] for line in lines] == list(range(45))
+    assert all(len(line["faces"]) == 1 and line["faces"][0]["id"] == 1 for line in lines)
+    stages = json.loads(trace.read_text())["otherData"]["stages"]
+    assert {"read", "detect", "crop", "regress", "model", "update", "step", "step_detect", "draw", "write", "frame"} <= set(
+        stages
+    )
+    assert stages["frame"]["n"] == 45
+    assert stages["step"]["n"] + stages["step_detect"]["n"] == 45
+    assert "p95" in done.stdout
+
+
+def test_raw_frames_on_stdin(networks, tmp_path):
+    log = tmp_path / "log.jsonl"
+    frames = np.full((3, 48, 64, 3), 90, np.uint8).tobytes()
+    done = run(
+        "-f", "-", "--set", "source.size=64x48", "--set", "source.fps=25", "--log", log, *networks, stdin=frames
+    )
+    assert done.returncode == 0, done.stderr
+    assert [record["time_s"] for record in records(log)] == pytest.approx([0, 0.04, 0.08])
+
+
+def test_interrupted_output_is_playable(networks, empty_clip, tmp_path):
+    long = tmp_path / "long.mp4"
+    writer = cv2.VideoWriter(str(long), cv2.VideoWriter_fourcc(*"mp4v"), 30, (640, 480))
+    for index in range(3000):
+        writer.write(np.full((480, 640, 3), index % 250, np.uint8))
+    writer.release()
+    out, log = tmp_path / "out.mp4", tmp_path / "log.jsonl"
+    process = subprocess.Popen(
+        [*APP, "-f", str(long), "-o", str(out), "--log", str(log), *map(str, networks)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("log*partial*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    count, capture = 0, cv2.VideoCapture(str(out))
+    while capture.read()[0]:
+        count += 1
+    assert 0 < count <= 3000
+    assert len(records(log)) >= count - 1
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], ["one source"]),
+        (["-f", "x.mp4", "--webcam"], ["one source"]),
+        (["-f", "x.mp4", "--max-frames", "0"], ["--max-frames"]),
+        (["-f", "x.mp4", "--start", "-1"], ["--start"]),
+        (["-f", "x.mp4", "--renderer", "vulkan"], ["vulkan"]),
+        (["-f", "x.mp4", "--nonsense"], ["--nonsense"]),
+    ],
+)
+def test_wrong_options(options, words):
+    done = run(*options)
+    assert done.returncode == 2
+    for word in words:
+        assert word in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--view", "mesh,fog"], ["fog", "known"]),
+        (["-o", "out.gif"], ["out.gif", ".mp4"]),
+        (["--log", "log.txt"], [".jsonl"]),
+        (["--profile", "trace.txt"], [".json"]),
+        (["--set", "tracker.max_face=3"], ["max_faces"]),
+        (["--set", "tracker.max_faces=0"], ["at least 1"]),
+        (["--set", "nonsense"], ["a.b=value"]),
+        (["--config", "no-such.toml"], ["no-such.toml"]),
+        (["--set", 'runtime.providers=["NoSuchProvider"]', "--log", "x.jsonl"], ["NoSuchProvider"]),
+    ],
+)
+def test_wrong_settings(options, words, networks, empty_clip):
+    if "--config" in options:
+        networks = []
+    assert_one_line(run("-f", empty_clip, *networks, *options), 2, *words)
+
+
+def test_missing_file(networks):
+    assert_one_line(run("-f", "no-such.mp4", "--log", "x.jsonl", *networks), 1, "no-such.mp4")
+
+
+def test_no_video(networks, tmp_path):
+    path = tmp_path / "text.mp4"
+    path.write_text("this is no video")
+    assert_one_line(run("-f", path, "-o", tmp_path / "o.mp4", *networks), 1, "text.mp4")
+    assert not (tmp_path / "o.mp4").exists()
+
+
+def test_output_into_a_missing_folder(networks, empty_clip, tmp_path):
+    assert_one_line(run("-f", empty_clip, "-o", tmp_path / "none" / "o.mp4", *networks), 1, "none")
+
+
+def test_output_onto_the_input(networks, empty_clip):
+    before = empty_clip.read_bytes()
+    assert_one_line(run("-f", empty_clip, "-o", empty_clip, *networks), 1, "empty.mp4")
+    assert empty_clip.read_bytes() == before
+
+
+def test_log_into_a_missing_folder(networks, empty_clip, tmp_path):
+    assert_one_line(run("-f", empty_clip, "--log", tmp_path / "none" / "l.jsonl", *networks), 1, "none")
+
+
+def test_no_camera(networks):
+    done = run("--webcam", 99, "--log", "x.jsonl", *networks)
+    assert_one_line(done, 1, "99")
+
+
+def test_no_display_and_no_output(networks, empty_clip):
+    assert_one_line(run("-f", empty_clip, *networks), 1, "-o")
+
+
+def test_damaged_weights(empty_clip, tmp_path):
+    (tmp_path / "regressor.onnx").write_bytes(b"nothing")
+    done = run("-f", empty_clip, "--log", tmp_path / "x.jsonl", "--set", f"regressor.weights={tmp_path}/regressor.onnx")
+    assert_one_line(done, 1, "manifest")
+
+
+def test_tiny_pictures(networks, tmp_path):
+    cv2.imwrite(str(tmp_path / "one.png"), np.zeros((1, 1, 3), np.uint8))
+    done = run("-f", tmp_path / "one.png", "-o", tmp_path / "out.png", *networks)
+    assert done.returncode == 0, done.stderr
+    assert cv2.imread(str(tmp_path / "out.png")).shape == (1, 1, 3)

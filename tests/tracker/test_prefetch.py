@@ -1,0 +1,54 @@
+"""Reading ahead: order, errors, and an end from either side."""
+
+import threading
+
+import pytest
+
+from tracker.prefetch import prefetch
+
+
+def test_everything_in_order():
+    with prefetch(iter(range(100)), depth=3) as items:
+        assert list(items) == list(range(100))
+
+
+def test_nothing_at_all():
+    with prefetch([]) as items:
+        assert list(items) == []
+
+
+def test_it_never_reads_further_ahead_than_told():
+    read = []
+
+    def source():
+        for index in range(100):
+            read.append(index)
+            yield index
+
+    with prefetch(source(), depth=2) as items:
+        next(items)
+        threading.Event().wait(0.2)
+        assert len(read) <= 1 + 2 + 1
+
+
+def test_an_error_arrives_after_what_came_before_it():
+    def source():
+        yield 1
+        raise RuntimeError("broken")
+
+    with prefetch(source()) as items:
+        assert next(items) == 1
+        with pytest.raises(RuntimeError, match="broken"):
+            next(items)
+
+
+def test_leaving_early_ends_the_thread():
+    before = threading.active_count()
+
+    def endless():
+        while True:
+            yield 0
+
+    with prefetch(endless(), depth=1) as items:
+        next(items)
+    assert threading.active_count() == before
