@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import pickle
 import sys
 import warnings
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ import onnx
 import torch
 from torch import nn
 
+from tools.arrays import ImportFailure, load_arrays
 from tools.manifest import describe, update_manifest
 from tools.models.upstream import FaceBoxes, FromBytes, MobileNet, ResNet22
 from tracker.runtime import open_session
@@ -37,43 +37,6 @@ UM_PER_MM = 1000.0
 TOLERANCE = 1e-4  # torch against ONNX Runtime, in the networks' own output
 OPSET = 17
 FACE_MODEL_LICENCE = "code MIT; trained with the Basel Face Model and research data sets, academic use only"
-
-ARRAY_GLOBALS = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),  # how Python 3 writes bytes into old pickles
-}
-
-
-class ImportFailure(Exception):
-    """A file that is missing or not what it should be; one line."""
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module, name):
-        if (module, name) not in ARRAY_GLOBALS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, and only numpy arrays are let in")
-        return super().find_class(module, name)
-
-
-def load_arrays(path: Path):
-    """Read a pickle that holds nothing but numpy arrays in plain containers.
-
-    Raises
-    ------
-    ImportFailure
-        If it holds anything else, or is damaged.
-    """
-    try:
-        with path.open("rb") as file:
-            return _ArrayUnpickler(file).load()
-    except OSError as error:
-        raise ImportFailure(f"{path}: cannot be read ({error.strerror}); name an existing file") from error
-    except Exception as error:  # damaged pickles raise whatever their garbage happens to say
-        raise ImportFailure(f"{path}: expected a pickle of numpy arrays, found another: {error}") from error
-
 
 def load_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint, without the wrappings of its training.

@@ -1,0 +1,73 @@
+"""Write the detector's own boxes.
+
+    python -m tools.detect -f SOURCE --log boxes.jsonl [--min-score S] [--config PATH] [--set a.b=value]
+
+One JSON object a frame: "source", "frame", "time_s", "width", "height", "boxes": [[x0, y0, x1, y1, score], ...], image
+px, best first. SOURCE is what app.py takes: a video, an image, a folder or glob of images, a URL, '-'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from app import AppConfig
+from detect import open_detector
+from tracker.config import load_config
+from tracker.errors import ConfigError, FaceTrackError
+from tracker.source import open_source
+
+
+def detect_all(source: str, log: Path, config: AppConfig) -> tuple[int, int]:
+    """Detect in every frame of a source; returns the numbers of frames and of boxes."""
+    detector = open_detector(config.detector, config.runtime)
+    frames = boxes = 0
+    partial = log.with_name(f"{log.name}.partial")
+    try:
+        with open_source(source, config.source) as opened, partial.open("w", encoding="utf-8") as file:
+            for frame in opened:
+                found = detector(frame.image)
+                record = {
+                    "source": frame.source,
+                    "frame": frame.index,
+                    "time_s": round(frame.time_s, 6),
+                    "width": frame.image.shape[1],
+                    "height": frame.image.shape[0],
+                    "boxes": [
+                        [*(round(v, 3) for v in (b.x_min, b.y_min, b.x_max, b.y_max)), round(b.score, 5)] for b in found
+                    ],
+                }
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                frames, boxes = frames + 1, boxes + len(found)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    os.replace(partial, log)
+    return frames, boxes
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("-f", "--file", required=True, metavar="SOURCE", help="what app.py -f takes")
+    parser.add_argument("--log", required=True, type=Path, metavar="PATH", help="the JSON Lines file to write")
+    parser.add_argument("--min-score", type=float, metavar="S", help="short for --set detector.min_score=S")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML over the defaults")
+    parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="one setting over both")
+    options = parser.parse_args(arguments)
+    if options.min_score is not None:
+        options.set.append(f"detector.min_score={options.min_score}")
+    try:
+        config = load_config(AppConfig, options.config, options.set)
+        frames, boxes = detect_all(options.file, options.log, config)
+    except (FaceTrackError, OSError) as error:
+        print(f"tools.detect: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    print(f"{frames} frames, {boxes} boxes -> {options.log}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
