@@ -21,7 +21,8 @@ class ImageSink:
 
     `path` with an image's ending is one file. Without, it is a folder, made where absent, and every picture is named
     after the image it was drawn from: .jpg for a JPEG, .png for all others; a name taken in this run gets a number.
-    With `numbered`, for the frames of a video, the frame's index goes with the name. A depth map stands beside its picture, as name_depth.png.
+    With `numbered`, for the frames of a video, the frame's index goes with the name. A depth map stands beside its
+    picture, as name_depth.png.
 
     Attributes
     ----------
