@@ -92,8 +92,11 @@ def nearest_rotation(rows: np.ndarray) -> np.ndarray:
     if not min(inner_length, outer_length) > 1e-9:
         return np.eye(3)
     inner, outer = inner / inner_length, outer / outer_length
-    x_axis, y_axis = (inner + outer) * math.sqrt(0.5), (inner - outer) * math.sqrt(0.5)
-    return np.stack([x_axis, y_axis, np.cross(x_axis, y_axis)])
+    rotation = np.empty((3, 3))
+    rotation[0], rotation[1] = (inner + outer) * math.sqrt(0.5), (inner - outer) * math.sqrt(0.5)
+    (a, b, c), (d, e, f) = rotation[:2].tolist()
+    rotation[2] = b * f - c * e, c * d - a * f, a * e - b * d
+    return rotation
 
 
 def rotation_from_angles(yaw_deg: float, pitch_deg: float, roll_deg: float) -> np.ndarray:
