@@ -72,9 +72,13 @@ class VideoSink:
         self._fps = fps
         self._sound_path = sound_path
         self._read_to_end = read_to_end
-        self._partial = _beside(path, "partial")
+        # Pictures that are joined with sound later wait as .mp4: .mkv does not store in which order frames of varying
+        # distance are decoded, and ffmpeg guesses wrongly when it copies them.
+        self._partial = _beside(path, "partial") if sound_path is None else path.with_name(f"{path.stem}.partial.mp4")
+        self._joined = _beside(path, "joined")
         self._first_s = self._last_s = 0.0
         self._closed = False
+        self._keep_partial = False  # when only joining it with the sound fails
         self._failure: str | None = None
         self._queue: queue.Queue[bytes | np.ndarray | None] = queue.Queue(WAITING_FRAMES)
         self._ffmpeg = _Ffmpeg([
@@ -83,7 +87,7 @@ class VideoSink:
             *("-c:v", "libx264", "-preset", config.preset, "-crf", str(config.crf), "-pix_fmt", "yuv420p"),
             # Our colours are BT.601 video levels; untagged, players would take large pictures for BT.709.
             *("-colorspace", "smpte170m", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
-            *_container_options(path, final=sound_path is None),
+            *_container_options(self._partial, final=sound_path is None),
             str(self._partial),
         ])
         width, height = size_wh
@@ -148,17 +152,24 @@ class VideoSink:
                 raise SinkError(f"{self.path}: expected frames to write, found none; nothing was written")
             if self._failure or self._ffmpeg.status != 0:
                 raise self._failed()
-            self._add_sound()
+            complete = self._partial
+            if self._sound_path is not None:
+                self._join_sound()
+                complete = self._joined
             try:
-                os.replace(self._partial, self.path)
+                os.replace(complete, self.path)
             except OSError as error:
                 raise SinkError(f"{self.path}: cannot be replaced ({error.strerror or error})") from error
         finally:
             self._ffmpeg.kill()
-            self._partial.unlink(missing_ok=True)
+            if not self._keep_partial:
+                self._partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._joined.unlink(missing_ok=True)
 
     def _failed(self) -> SinkError:
-        return SinkError(f"{self.path}: the video cannot be written: {self._ffmpeg.last_error() or self._failure}")
+        reason = self._ffmpeg.last_error() or f"the encoder ended with status {self._ffmpeg.status}"
+        return SinkError(f"{self.path}: the video cannot be written: {reason}; is the disk full?")
 
     def _put(self, item) -> None:
         while self._failure is None:
@@ -186,41 +197,34 @@ class VideoSink:
         except OSError as error:
             self._failure = error.strerror or str(error)
 
-    def _add_sound(self) -> None:
+    def _join_sound(self) -> None:
         """Join the finished pictures and the sound of the source, copied where the container takes it."""
-        if self._sound_path is None:
-            return
         start_s, codecs = sound_of(self._sound_path)
-        joined = _beside(self.path, "joined")
         source = ["-i", self._sound_path]
         if not self._read_to_end():
             source = ["-t", f"{self._last_s - self._first_s + 1 / self._fps:.6f}", *source]
+        copy = ["-map", "1:a", "-c:a", "copy"]
         begin_s = start_s + self._first_s
         if begin_s > 0:
             # Seeks land before the time asked for; what is too early goes, lest it shift the picture.
             source = ["-ss", f"{begin_s:.6f}", *source]
-            drop = ["-bsf:a", "noise=drop=lt(pts\\,0)"]
-        else:
-            drop = []
-        # Few players take PCM in .mp4.
-        encode = self.path.suffix.lower() == ".mp4" and any(codec.startswith("pcm") for codec in codecs)
-        ways = ["aac"] if encode else ["copy", "aac"]
-        attempts = [["-map", "1:a", *(drop if way == "copy" else []), "-c:a", way] for way in ways] if codecs else []
-        try:
-            for options in [*attempts, []]:
-                join = _Ffmpeg([
-                    *("-i", str(self._partial), *(source if options else []), "-map", "0:v", "-c:v", "copy", *options),
-                    *_container_options(self.path, final=True),
-                    str(joined),
-                ])
-                join.finish()
-                if join.status == 0:
-                    self.sound = {"copy": "copied", "aac": "encoded"}[options[-1]] if options else ""
-                    os.replace(joined, self._partial)
-                    return
-            raise SinkError(f"{self.path}: the video cannot be completed: {join.last_error()}")
-        finally:
-            joined.unlink(missing_ok=True)
+            copy += ["-bsf:a", r"noise=drop=lt(pts\,0)"]
+        attempts = {"copied": copy, "encoded": ["-map", "1:a", "-c:a", "aac"]} if codecs else {}
+        if self.path.suffix.lower() == ".mp4" and any(codec.startswith("pcm") for codec in codecs):
+            del attempts["copied"]  # it could be, but few players take it
+        for self.sound, options in {**attempts, "": []}.items():
+            join = _Ffmpeg([
+                *("-i", str(self._partial), *(source if options else []), "-map", "0:v", "-c:v", "copy", *options),
+                *_container_options(self.path, final=True),
+                str(self._joined),
+            ])
+            join.finish()
+            if join.status == 0:
+                return
+        self._keep_partial = True
+        raise SinkError(
+            f"{self.path}: the video cannot be completed: {join.last_error()}; {self._partial} holds its pictures"
+        )
 
 
 def open_video_sink(

@@ -47,7 +47,8 @@ def make_clip(path: Path, count=30, fps: str = "30", *, filters: str = "null", s
 
 def frame_times(path: Path) -> list[float]:
     """Times of the decoded video frames, s, as ffmpeg tells them."""
-    text = ffmpeg("-i", path, "-map", "0:v", "-fps_mode", "passthrough", "-f", "framecrc", "-").stdout.decode()
+    exact = ["-fps_mode", "passthrough", "-enc_time_base", "1/90000"]
+    text = ffmpeg("-i", path, "-map", "0:v", *exact, "-f", "framecrc", "-").stdout.decode()
     numerator, denominator = map(int, re.search(r"#tb 0: (\d+)/(\d+)", text).groups())
     return [int(line.split(",")[2]) * numerator / denominator for line in text.splitlines() if not line.startswith("#")]
 
