@@ -1,0 +1,81 @@
+"""The network that tells the parameters of a face from a crop.
+
+Plain convolutions where the maps are large and thin, depthwise ones where they are small and deep: at these sizes that
+is what a CPU does fastest, in training as in use. The last map is not averaged over: where a feature lies is what the
+head has to tell.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+PIXEL_SCALE = 1 / 255
+
+
+def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Separable(nn.Module):
+    """Depthwise and pointwise convolution around which the input is carried."""
+
+    def __init__(self, channels: int, kernel: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, kernel, 1, kernel // 2, groups=channels, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, x):
+        return torch.relu(x + self.body(x))
+
+
+class Backbone(nn.Module):
+    """uint8 crops (B, S, S, 3) BGR -> features (B, F).
+
+    Parameters
+    ----------
+    size_px : S, a multiple of 16
+    widths : channels at strides 2, 4, 8 and 16
+    depths : separable blocks at strides 4, 8 and 16
+    reduced : channels of the last map, which is flattened
+    """
+
+    def __init__(self, size_px: int, widths: tuple, depths: tuple, reduced: int):
+        super().__init__()
+        layers = [conv(3, widths[0], stride=2)]
+        for inputs, outputs, depth, kernel in zip(widths[:-1], widths[1:], depths, (3, 3, 5), strict=True):
+            layers.append(conv(inputs, outputs, stride=2))
+            layers += [Separable(outputs, kernel) for _ in range(depth)]
+        layers.append(conv(widths[-1], reduced, kernel=1))
+        self.body = nn.Sequential(*layers)
+        self.feature_count = reduced * (size_px // 16) ** 2
+
+    def forward(self, crops):
+        x = crops.permute(0, 3, 1, 2).float() * PIXEL_SCALE
+        return self.body(x).flatten(1)
+
+
+class FaceNet(nn.Module):
+    """Backbone and named linear heads; the head `params` is the one that is exported."""
+
+    def __init__(self, size_px: int, widths: tuple, depths: tuple, reduced: int, heads: dict[str, int]):
+        super().__init__()
+        self.backbone = Backbone(size_px, widths, depths, reduced)
+        self.heads = nn.ModuleDict({name: nn.Linear(self.backbone.feature_count, n) for name, n in heads.items()})
+        for head in self.heads.values():
+            nn.init.normal_(head.weight, std=1e-3)
+            nn.init.zeros_(head.bias)
+
+    def forward(self, crops) -> dict[str, torch.Tensor]:
+        features = self.backbone(crops)
+        return {name: head(features) for name, head in self.heads.items()}

@@ -1,0 +1,175 @@
+"""Train the regressor; resumes from runs/NAME/last.pt where there is one.
+
+usage: python -m tools.train_regressor --config configs/train/regressor_points.toml --data runs/data --out runs/points
+       python -m tools.train_regressor --config configs/train/regressor.toml --data runs/data --out runs/small --init runs/points/last.pt
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import multiprocessing
+import time
+import tomllib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from tools import goals
+from tools.data.augment import Recipe, Sampler
+from tools.models.regressor import FaceNet
+
+CHECKPOINT_S = 180.0
+QUEUE_BATCHES = 6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=Path("runs/data"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--init", type=Path, help="a checkpoint to take fitting weights from")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    train(tomllib.loads(args.config.read_text()), args.data, args.out, args.init, args.threads)
+
+
+def train(config: dict, data: Path, out: Path, init: Path | None, threads: int) -> None:
+    """Train to the end of the recipe; a checkpoint every three minutes."""
+    torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    recipe, settings = Recipe(config["net"]["size_px"], **config["crops"]), config["train"]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    goal = goals.GOALS[settings["goal"]](data, recipe, settings, device)
+    net = FaceNet(**config["net"], heads=goal.heads).to(device, memory_format=torch.channels_last)
+    average = FaceNet(**config["net"], heads=goal.heads).to(device)
+    decay = [p for p in net.parameters() if p.ndim > 1]
+    plain = [p for p in net.parameters() if p.ndim <= 1]
+    groups = [{"params": decay, "weight_decay": settings["weight_decay"]}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=settings["lr"])
+    seen = 0
+    if (out / "last.pt").exists():
+        state = torch.load(out / "last.pt", map_location=device)
+        net.load_state_dict(state["net"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        seen = state["seen"]
+    else:
+        if init is not None:
+            load_fitting(net, torch.load(init, map_location=device)["average"])
+        average.load_state_dict(net.state_dict())
+    total, batch = settings["samples"], settings["batch"]
+    feeder = Feeder(data, recipe, batch, seed=seen + 1)
+    saved = logged = time.perf_counter()
+    logged_seen, sums = seen, {}
+    try:
+        while seen < total:
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(seen, total, settings["lr"], settings["warmup"])
+            sample = {name: torch.from_numpy(array).to(device) for name, array in feeder.next().items()}
+            net.train()
+            terms = goal.losses(net(sample["crops"]), sample, seen / total)
+            loss = sum(terms.values())
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), settings.get("clip", 5.0))
+            optimiser.step()
+            seen += batch
+            update_average(average, net, min(settings["ema"], seen / (seen + 20 * batch)))
+            for name, value in (terms | {"loss": loss}).items():
+                sums[name] = sums.get(name, 0.0) + value.detach().item()
+            now = time.perf_counter()
+            if now - logged > 30:
+                steps = (seen - logged_seen) / batch
+                row = {"seen": seen, "per_s": round((seen - logged_seen) / (now - logged))}
+                row |= {name: round(value / steps, 5) for name, value in sums.items()}
+                log(out / "log.csv", row)
+                logged, logged_seen, sums = now, seen, {}
+            if now - saved > CHECKPOINT_S or seen >= total:
+                average.eval()
+                log(out / "val.csv", {"seen": seen} | goal.validate(average))
+                state = {"config": config, "seen": seen, "net": net.state_dict(), "average": average.state_dict()}
+                save(out / "last.pt", state | {"optimiser": optimiser.state_dict()})
+                saved = time.perf_counter()
+    finally:
+        feeder.close()
+
+
+def learning_rate(seen: int, total: int, peak: float, warmup: int) -> float:
+    """Linear warm-up, then half a cosine to a hundredth."""
+    if seen < warmup:
+        return peak * (seen + 1) / warmup
+    share = (seen - warmup) / max(1, total - warmup)
+    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+@torch.no_grad()
+def update_average(average: torch.nn.Module, net: torch.nn.Module, keep: float) -> None:
+    """Exponential moving average of weights and of batch norm's statistics."""
+    for mine, theirs in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+        if mine.dtype.is_floating_point:
+            mine.lerp_(theirs, 1 - keep)
+        else:
+            mine.copy_(theirs)
+
+
+def load_fitting(net: torch.nn.Module, state: dict) -> None:
+    """Take those weights of another net whose names and shapes fit."""
+    own = net.state_dict()
+    net.load_state_dict({k: state[k] if k in state and state[k].shape == v.shape else v for k, v in own.items()})
+
+
+def save(path: Path, state: dict) -> None:
+    """Write a checkpoint so that the last one survives a broken write."""
+    torch.save(state, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
+
+
+def log(path: Path, row: dict) -> None:
+    """Append a row to a CSV file and show it."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+    print("  ".join(f"{name} {value:.5g}" for name, value in row.items()), flush=True)
+
+
+class Feeder:
+    """Batches from a process of their own."""
+
+    def __init__(self, data: Path, recipe: Recipe, batch: int, seed: int):
+        context = multiprocessing.get_context("spawn")
+        self._queue = context.Queue(QUEUE_BATCHES)
+        self._process = context.Process(target=_feed, args=(self._queue, data, recipe, batch, seed), daemon=True)
+        self._process.start()
+
+    def next(self) -> dict[str, np.ndarray]:
+        """The next batch.
+
+        Raises
+        ------
+        queue.Empty
+            If none comes within two minutes: the process has died.
+        """
+        return self._queue.get(timeout=120)
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.join()
+
+
+def _feed(queue, data: Path, recipe: Recipe, batch: int, seed: int) -> None:
+    cv2.setNumThreads(1)
+    table, rows, weights = goals.training_rows(data)
+    sampler = Sampler(data, table, rows, weights, recipe, seed)
+    while True:
+        queue.put(sampler.batch(batch))
+
+
+if __name__ == "__main__":
+    main()
