@@ -1,0 +1,65 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.conftest import material
+from tests.upstream import upstream_weights
+from tools.detect import main
+
+
+@pytest.fixture
+def settings():
+    weights = upstream_weights("faceboxes.onnx")
+    return ["--set", f"detector.weights={weights}", "--set", "detector.min_face_px=20"]
+
+
+def records(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_boxes_of_a_folder_of_photos(tmp_path, settings, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "b.png"), cv2.imread(str(material("media", "images", "trump_hillary.jpg"))))
+    cv2.imwrite(str(folder / "a.png"), np.full((40, 60, 3), 90, np.uint8))
+    log = tmp_path / "boxes.jsonl"
+    assert main(["-f", str(folder), "--log", str(log), *settings]) == 0
+    assert "2 frames, 2 boxes" in capsys.readouterr().out
+    empty, two = records(log)
+    assert (empty["source"].endswith("a.png"), empty["boxes"]) == (True, [])
+    assert (two["frame"], two["width"], two["height"]) == (1, 1536, 689)
+    assert two["boxes"][0] == pytest.approx([228.86, 103.06, 466.07, 390.72, 0.99808], abs=0.1)
+    assert two["boxes"][0][4] > two["boxes"][1][4]
+
+
+def test_min_score(tmp_path, settings):
+    photo = str(material("media", "images", "JianzhuGuo.jpg"))
+    for score, log in (("0.002", tmp_path / "many.jsonl"), ("0.9999", tmp_path / "none.jsonl")):
+        assert main(["-f", photo, "--log", str(log), "--min-score", score, *settings]) == 0
+    assert len(records(tmp_path / "many.jsonl")[0]["boxes"]) > 1
+    assert records(tmp_path / "none.jsonl")[0]["boxes"] == []
+
+
+def test_the_preset_is_understood(tmp_path):
+    upstream_weights("faceboxes.onnx")
+    photo = str(material("media", "images", "JianzhuGuo.jpg"))
+    assert main(["-f", photo, "--log", str(tmp_path / "b.jsonl"), "--config", "configs/3ddfa_v2.toml"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "word"),
+    [
+        (["-f", "no-such-file.mp4"], 1, "no-such-file.mp4"),
+        (["-f", "x.png", "--min-score", "7"], 2, "min_score"),
+        (["-f", "x.png", "--set", "detector.weights=weights/none.onnx"], 1, "none.onnx"),
+        (["-f", "x.png", "--set", "detector.wights=1"], 2, "weights"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, capsys, settings, options, status, word):
+    log = tmp_path / "boxes.jsonl"
+    assert main(["--log", str(log), *settings, *options]) == status
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and word in error
+    assert not list(tmp_path.iterdir())
