@@ -237,7 +237,9 @@ class FaceTracker:
             camera, shape, expression = fitted.camera, fitted.shape, fitted.expression
         vertices = None
         if self.with_vertices:
-            vertices = self.mesh_model.vertices(shape, expression) @ camera[:, :3].T + camera[:, 3]
+            if slot.neutral is None or np.abs(shape - slot.neutral_shape).max() > 0.02:
+                slot.neutral, slot.neutral_shape = self.mesh_model.bake(shape), shape
+            vertices = self.mesh_model.vertices(shape, expression, slot.neutral) @ camera[:, :3].T + camera[:, 3]
         names = self.mesh_model.expression_names
         return FaceTrack(
             id=slot.id,

@@ -88,6 +88,8 @@ class Slot:
     filter: FaceFilter | None = None  # None: the next frame begins a new one
     shape_mean: np.ndarray | None = None
     shape_weight: float = 0.0
+    neutral: np.ndarray | None = None  # (N, 3) vertices of `neutral_shape`, baked once the shape has settled
+    neutral_shape: np.ndarray | None = None
     lost_s: float = 0.0
     verified_s: float = 0.0
 

@@ -21,7 +21,10 @@ class RingModel:
     def landmarks(self, camera, shape, expression):
         return (self.mean @ camera[:, :3].T + camera[:, 3]).astype(np.float32)
 
-    def vertices(self, shape, expression):
+    def bake(self, shape):
+        return self.mean
+
+    def vertices(self, shape, expression, neutral=None):
         return self.mean
 
 

@@ -1,0 +1,354 @@
+"""facet: real-time 3D face tracking. Command line: options -> config -> parts -> run()."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# Before OpenCV loads: its messages are not for the user, ours are.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+from detect import DetectorConfig, open_detector
+from render.image import ImageSink
+from render.renderer import VIEWS, open_renderer
+from render.video import OutputConfig, open_video_sink
+from tracker import __version__
+from tracker.config import load_config, to_toml
+from tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError
+from tracker.loop import CameraConfig, FaceTracker, RegressorConfig
+from tracker.prefetch import prefetch
+from tracker.record import JsonLinesLog, frame_record
+from tracker.runtime import RuntimeConfig
+from tracker.smoothing import SmoothingConfig
+from tracker.source import Source, SourceConfig, list_cameras, open_source
+from tracker.stages import Stages, format_table
+from tracker.tracks import TrackerConfig
+from tracker.types import FaceTrack, Frame
+
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+KEYS_HELP = (
+    "q, Esc  quit",
+    "space  pause",
+    "1-9  views on and off",
+    "s  snapshot",
+    "r  detect again",
+    "h  this help",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AppConfig:
+    """All settings; each part owns its own."""
+
+    source: SourceConfig = field(default_factory=SourceConfig)
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    regressor: RegressorConfig = field(default_factory=RegressorConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+    camera: CameraConfig = field(default_factory=CameraConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+
+
+class Summary:
+    """What a run did, for its closing line."""
+
+    def __init__(self):
+        self.frames = 0
+        self.with_face = 0
+        self.ids: set[tuple[str, int]] = set()
+        self.started_s = time.perf_counter()
+
+    def add(self, frame: Frame, faces: tuple[FaceTrack, ...]) -> None:
+        self.frames += 1
+        self.with_face += bool(faces)
+        self.ids.update((frame.source if frame.first else "", face.id) for face in faces)
+
+    def text(self, output: Path | None) -> str:
+        seconds = time.perf_counter() - self.started_s
+        what = "no frame" if not self.frames else f"{self.frames} frame{'s' * (self.frames != 1)}"
+        found = f"{len(self.ids)} face{'s' * (len(self.ids) != 1)}, in {self.with_face}" if self.ids else "no face"
+        where = f" -> {output}" if output else ""
+        return f"{what}: {found}; {seconds:.1f} s, {self.frames / max(seconds, 1e-9):.1f} fps{where}"
+
+
+class Progress:
+    """A progress line on a terminal, at most ten times a second."""
+
+    def __init__(self, total: int | None, enabled: bool):
+        self._total, self._enabled, self._last_s, self._start_s = total, enabled, 0.0, time.perf_counter()
+
+    def __call__(self, done: int) -> None:
+        now_s = time.perf_counter()
+        if not self._enabled or now_s - self._last_s < 0.1:
+            return
+        self._last_s = now_s
+        of = ""
+        if self._total:
+            filled = min(24, 24 * done // self._total)
+            of = f"/{self._total} [{'#' * filled}{'.' * (24 - filled)}]"
+        print(f"\r{done}{of} {done / (now_s - self._start_s):.0f} fps ", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._enabled and self._last_s:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def run(source: Source, tracker: FaceTracker, renderer, sink, window, log, stages, progress, summary: Summary) -> None:
+    """The whole of facet: every frame is read, tracked, drawn, shown, written and recorded."""
+    with frames_of(source) as frames:
+        while (frame := next_frame(frames, stages)) is not None:
+            start_ns = time.perf_counter_ns()
+            faces = tracker.step(frame)
+            stages.add("step_detect" if tracker.detected else "step", start_ns, time.perf_counter_ns())
+            if sink:
+                with stages("draw"):
+                    picture = renderer.draw(frame.image, faces)
+                with stages("write"):
+                    depth = renderer.depth_map() if source.still and "depth" in renderer.views else None
+                    sink.write(picture, frame, *([] if depth is None else [depth]))
+            if window:
+                with stages("draw"):
+                    window.show(frame.image, faces)
+            if log:
+                log.write(frame_record(frame, faces))
+            stages.add("frame", start_ns, time.perf_counter_ns())
+            summary.add(frame, faces)
+            progress(summary.frames)
+            if window and not handle_keys(window, tracker, renderer, frame):
+                break
+
+
+@contextlib.contextmanager
+def frames_of(source: Source):
+    """The frames of a source: files are read ahead in a thread, live sources bring their own."""
+    if source.live:
+        yield iter(source)
+    else:
+        with prefetch(source) as frames:
+            yield frames
+
+
+def next_frame(frames, stages: Stages) -> Frame | None:
+    """The next frame, or None at the end; the wait for it counts as reading."""
+    with stages("read"):
+        return next(frames, None)
+
+
+def handle_keys(window, tracker: FaceTracker, renderer, frame: Frame) -> bool:
+    """Do what the keys say; False to quit. A pause lasts until the next key."""
+    paused = False
+    while True:
+        for key in window.keys():
+            if key in ("q", "esc"):
+                return False
+            if key == "space":
+                paused = not paused
+            elif key == "r":
+                tracker.redetect()
+            elif key == "h":
+                window.toggle_help()
+            elif key == "s":
+                save_snapshot(window.snapshot(), frame)
+            elif key.isdigit() and 0 < int(key) <= len(VIEWS):
+                view = VIEWS[int(key) - 1]
+                views = renderer.views
+                renderer.set_views(tuple(v for v in views if v != view) if view in views else (*views, view))
+                tracker.with_vertices = renderer.needs_vertices
+        if window.closed:
+            return False
+        if not paused:
+            return True
+        window.redraw()
+        time.sleep(0.02)
+
+
+def save_snapshot(picture, frame: Frame) -> None:
+    """Write what the window shows beside the working folder's other files."""
+    with ImageSink(Path(f"facet-{time.strftime('%Y%m%d-%H%M%S')}-{frame.index}.png")) as sink:
+        sink.write(picture, frame)
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Options as DESIGN fixes them."""
+    parser = argparse.ArgumentParser(
+        prog="app.py", description="Real-time 3D face tracking.", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"facet {__version__}")
+    source = parser.add_argument_group("source")
+    source.add_argument("-f", "--file", metavar="SOURCE", help="video, image, folder or glob of images, URL, '-' (raw BGR)")
+    source.add_argument("--webcam", nargs="?", const=0, type=int, metavar="N", help="camera N (default 0)")
+    source.add_argument("--list-cameras", action="store_true", help="list the cameras and exit")
+    source.add_argument("--no-mirror", action="store_true", help="show the webcam as it is, not as a mirror")
+    source.add_argument("--start", type=float, default=0.0, metavar="S", help="skip the first S seconds")
+    source.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames")
+    source.add_argument("--faces", type=int, metavar="N", help="at most N faces (default 4)")
+    output = parser.add_argument_group("output")
+    output.add_argument("-o", "--output", type=Path, metavar="OUT", help=".mp4, .mkv, .mov, .jpg, .png, or a folder")
+    output.add_argument("--view", default="mesh,axes", metavar="LIST", help=f"in order: {', '.join(VIEWS)}, none")
+    output.add_argument("--renderer", choices=("auto", "gl", "cpu"), default="auto", help="default auto: the faster here")
+    output.add_argument("--log", type=Path, metavar="PATH", help="a record of each frame, .jsonl")
+    output.add_argument("--profile", nargs="?", const="", metavar="PATH", help="latencies by stage; .json: Chrome trace")
+    output.add_argument("--no-window", action="store_true", help="show no window")
+    output.add_argument("--quiet", action="store_true", help="print errors only")
+    config = parser.add_argument_group("settings")
+    config.add_argument("--config", type=Path, metavar="PATH", help="TOML over the defaults")
+    config.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="one setting over both")
+    config.add_argument("--print-config", action="store_true", help="print what is in force and exit")
+    args = parser.parse_args(argv)
+    if args.faces is not None:
+        args.set.append(f"tracker.max_faces={args.faces}")
+    if not (args.list_cameras or args.print_config):
+        if (args.file is None) == (args.webcam is None):
+            parser.error("give one source: -f SOURCE or --webcam")
+        if args.max_frames is not None and args.max_frames < 1:
+            parser.error(f"--max-frames must be at least 1, got {args.max_frames}")
+        if not 0 <= args.start < float("inf"):
+            parser.error(f"--start must be at least 0, got {args.start}")
+    return args
+
+
+def parse_views(text: str) -> tuple[str, ...]:
+    """The views of `--view`, in order; "none" is none."""
+    views = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in views:
+        if name not in (*VIEWS, "none"):
+            raise ConfigError(f"--view {text}: unknown view {name}; known: {', '.join(VIEWS)}, none")
+    return tuple(name for name in dict.fromkeys(views) if name != "none")
+
+
+def check_outputs(args: argparse.Namespace) -> None:
+    """Wrong endings are told before anything is opened."""
+    if args.log and args.log.suffix.lower() != ".jsonl":
+        raise ConfigError(f"--log {args.log}: expected a name that ends in .jsonl")
+    if args.profile and not args.profile.lower().endswith(".json"):
+        raise ConfigError(f"--profile {args.profile}: expected a name that ends in .json")
+    if args.output and args.output.suffix and not args.output.is_dir():
+        if args.output.suffix.lower() not in VIDEO_SUFFIXES + IMAGE_SUFFIXES:
+            known = ", ".join(VIDEO_SUFFIXES + IMAGE_SUFFIXES)
+            raise ConfigError(f"-o {args.output}: expected {known}, or a folder")
+
+
+def has_display() -> bool:
+    """Whether a window can be expected to open here."""
+    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def open_sink(path: Path, source: Source, config: OutputConfig):
+    """The file, or folder of files, that pictures of this source go to."""
+    if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
+        if source.still:
+            raise ConfigError(f"-o {path}: images have no time; expected .jpg, .png, or a folder")
+        return open_video_sink(
+            path,
+            size_wh=source.size_wh,
+            fps=source.fps,
+            source_path=source.name if source.kind == "video" else None,
+            read_to_end=lambda: source.exhausted,
+            config=config,
+        )
+    return ImageSink(path, numbered=not source.still)
+
+
+def build_tracker(config: AppConfig, stages: Stages):
+    """The tracker with the networks and face models that the settings name."""
+    detector = open_detector(config.detector, config.runtime)
+    return FaceTracker.open(
+        detector,
+        regressor=config.regressor,
+        config=config.tracker,
+        smoothing=config.smoothing,
+        camera=config.camera,
+        runtime=config.runtime,
+        stages=stages,
+    )
+
+
+def track(args: argparse.Namespace, config: AppConfig) -> int:
+    """Open the parts, run, close them; returns the exit status."""
+    views = parse_views(args.view)
+    check_outputs(args)
+    wants_window = not args.no_window and args.output is None
+    if wants_window and not has_display():
+        if args.log is None and args.profile is None:
+            raise RenderError("no display to show a window on; write a file with -o OUT or --log PATH")
+        wants_window = False
+    stages = Stages(keep_events=bool(args.profile))
+    say = (lambda text: None) if args.quiet else print
+    with contextlib.ExitStack() as parts:
+        spec = args.webcam if args.webcam is not None else args.file
+        source = parts.enter_context(open_source(spec, config.source, start_s=args.start, max_frames=args.max_frames))
+        tracker = build_tracker(config, stages)
+        renderer = sink = window = log = None
+        if args.output or wants_window:
+            renderer = parts.enter_context(open_renderer(args.renderer, tracker.mesh_model, views))
+            tracker.with_vertices = renderer.needs_vertices
+        if args.output:
+            sink = parts.enter_context(open_sink(args.output, source, config.output))
+        if wants_window:
+            window = parts.enter_context(open_window(f"facet - {source.name}", renderer, KEYS_HELP))
+        if args.log:
+            log = parts.enter_context(contextlib.closing(JsonLinesLog(args.log)))
+        drawn = f"; renderer: {renderer.name}" if renderer else ""
+        say(f"networks: {tracker.provider}, {config.runtime.threads} thread(s){drawn}")
+        progress = Progress(source.frame_count_hint, enabled=not args.quiet and sys.stderr.isatty() and not window)
+        parts.callback(progress.close)
+        summary = Summary()
+        try:
+            run(source, tracker, renderer, sink, window, log, stages, progress, summary)
+        finally:
+            parts.close()  # an output that was interrupted is finished all the same
+            say(summary.text(args.output))
+            if args.profile is not None:
+                report_profile(stages, args.profile, say)
+    for line in source.skipped:
+        print(f"skipped: {line}", file=sys.stderr)
+    return 1 if source.skipped else 0
+
+
+def report_profile(stages: Stages, path: str, say) -> None:
+    """Print the table of latencies; write the Chrome trace where a path is given."""
+    say(format_table(stages.summary()))
+    if path:
+        try:
+            Path(path).write_text(json.dumps(stages.chrome_trace()), encoding="utf-8")
+        except OSError as error:
+            raise SinkError(f"--profile {path}: cannot be written ({error.strerror}); name a folder that exists") from error
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program; returns the exit status."""
+    args = parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    try:
+        config = load_config(AppConfig, args.config, args.set)
+        if args.print_config:
+            print(to_toml(config), end="")
+            return 0
+        if args.list_cameras:
+            cameras = list_cameras()
+            print("\n".join(str(camera) for camera in cameras) or "no camera found")
+            return 0
+        return track(args, config)
+    except ConfigError as error:
+        print(f"app.py: {error}", file=sys.stderr)
+        return 2
+    except FaceTrackError as error:
+        print(f"app.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Computes the project's face model from ICT-FaceKit Light."""

@@ -1,0 +1,116 @@
+"""Parts that ICT-FaceKit models in more detail than an overlay needs: eyeballs and the inside of the mouth."""
+
+from __future__ import annotations
+
+import numpy as np
+
+PUPIL_MM, IRIS_MM = 2.0, 5.9  # radii; of the iris, the same in all adults
+# Rings of an eyeball: radii around the gaze axis up to the iris' edge, which is doubled so that its colour ends there,
+# then degrees from the axis
+RINGS_DEG = (42.0, 56.0, 72.0, 90.0)
+SEGMENTS = 20
+# The ball lies this much deeper than ICT's, so that closed lids, which are coarse, cover it
+DEEPER_MM = 0.8
+# how far the inside of the mouth reaches behind the lips, mm, and how wide it is there
+MOUTH_DEPTHS_MM, MOUTH_WIDTHS = (6.0, 20.0), (1.0, 0.75)
+
+
+def eyeball_rows(rows: np.ndarray, sclera: np.ndarray, gaze_rows: dict[int, np.ndarray]):
+    """One eyeball as rows of a sphere.
+
+    Parameters
+    ----------
+    rows : (N, M, 3) float, mean and bases of all of ICT's vertices, mm
+    sclera : indices of the eyeball's vertices in them
+    gaze_rows : which of the M rows turn the eye, and the (3, 3) rotation that each reaches at 1
+
+    Returns
+    -------
+    rows of the new vertices, (V, M, 3); their triangles, (F, 3); "pupil", "iris" or "eyeball" for each vertex
+    """
+    ball = rows[sclera]
+    centre, radius = fit_sphere(ball[:, 0])
+    directions, triangles, part = _cap(radius)
+    out = np.zeros((len(directions), rows.shape[1], 3))
+    out[:, 0] = centre - (0.0, 0.0, DEEPER_MM) + radius * directions
+    offset = ball[:, 0] - centre
+    for row in range(1, rows.shape[1]):
+        if row in gaze_rows:
+            out[:, row] = radius * directions @ (gaze_rows[row] - np.eye(3)).T
+            continue
+        # the rest of the shapes move and resize the ball
+        moved = ball[:, row]
+        shift = moved.mean(axis=0)
+        spread = offset - offset.mean(axis=0)
+        growth = ((moved - shift) * spread).sum() / (spread * spread).sum()
+        out[:, row] = shift - growth * offset.mean(axis=0) + growth * radius * directions
+    return out, triangles, part
+
+
+def fit_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre and radius of the sphere nearest to points, (n, 3), in the algebraic sense."""
+    system = np.column_stack([2 * points, np.ones(len(points))])
+    solution = np.linalg.lstsq(system, (points**2).sum(axis=1), rcond=None)[0]
+    centre = solution[:3]
+    return centre, float(np.sqrt(solution[3] + centre @ centre))
+
+
+def rotation_between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The rotation, (3, 3), that turns points about their ball's centre nearest to others; Kabsch."""
+    u, _, vt = np.linalg.svd(after.T @ before)
+    return u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
+
+
+def _cap(radius: float):
+    """The front half of a unit sphere about +z: directions, triangles (outwards), what each vertex is part of."""
+    iris_edge = np.degrees(np.arcsin(IRIS_MM / radius))
+    pupil_edge = np.degrees(np.arcsin(PUPIL_MM / radius))
+    rings = [(pupil_edge, "pupil"), (pupil_edge + 0.8, "iris"), (iris_edge, "iris"), (iris_edge + 0.8, "eyeball")]
+    rings += [(angle, "eyeball") for angle in RINGS_DEG if angle > iris_edge + 3]
+    directions, part = [np.array([0.0, 0.0, 1.0])], ["pupil"]
+    azimuth = np.arange(SEGMENTS) * 2 * np.pi / SEGMENTS
+    for degrees, name in rings:
+        angle = np.radians(degrees)
+        for a in azimuth:
+            directions.append(np.array([np.sin(angle) * np.cos(a), np.sin(angle) * np.sin(a), np.cos(angle)]))
+            part.append(name)
+    triangles = [[0, 1 + i, 1 + (i + 1) % SEGMENTS] for i in range(SEGMENTS)]
+    for index in range(len(rings) - 1):
+        a, b = 1 + index * SEGMENTS, 1 + (index + 1) * SEGMENTS
+        for i in range(SEGMENTS):
+            j = (i + 1) % SEGMENTS
+            triangles += [[a + i, b + i, b + j], [a + i, b + j, a + j]]
+    return np.array(directions), np.array(triangles), part
+
+
+def mouth_rows(rows: np.ndarray, loop: np.ndarray):
+    """The inside of the mouth: a bag behind the lips that closes their border loop.
+
+    Parameters
+    ----------
+    rows : (N, M, 3) float, mean and bases
+    loop : border vertices of the lips, in the direction of the lips' triangles
+
+    Returns
+    -------
+    rows of the new vertices, (V, M, 3); triangles over [loop, new vertices], (F, 3)
+    """
+    lips = rows[loop]
+    middle = lips.mean(axis=0)
+    count = len(loop)
+    new, triangles, previous = [], [], np.arange(count)
+    for depth, width in zip(MOUTH_DEPTHS_MM, MOUTH_WIDTHS, strict=True):
+        ring = middle + width * (lips - middle)
+        ring[:, 0, 2] -= depth
+        first = count + len(new) * count
+        new.append(ring)
+        current = np.arange(first, first + count)
+        for i in range(count):
+            j = (i + 1) % count
+            triangles += [[previous[j], previous[i], current[i]], [previous[j], current[i], current[j]]]
+        previous = current
+    back = middle.copy()
+    back[0, 2] -= MOUTH_DEPTHS_MM[-1] + 6.0
+    last = count + len(new) * count
+    triangles += [[previous[(i + 1) % count], previous[i], last] for i in range(count)]
+    return np.concatenate([*new, back[None]]), np.array(triangles)

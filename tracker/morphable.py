@@ -1,0 +1,281 @@
+"""Linear face models: coefficients in, landmarks and vertices out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+from tracker.errors import WeightsError
+
+# Softness with which the contour point is chosen from its line, mm: neighbours blend, so that it never jumps.
+CONTOUR_SOFTNESS_MM = 1.0
+NO_UV = np.zeros((0, 2), np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SparseRows:
+    """The rows of a face model that make its landmarks, and those alone."""
+
+    mean: np.ndarray  # (P, 3) float32: 68 landmarks, then the candidates of the contour
+    basis: np.ndarray  # (Ks + Ke, P * 3) float32
+    lines: int  # how many landmarks, from the first, slide
+    outward: np.ndarray  # (lines, 2) float32, unit: where the silhouette lies from each line, model x and y
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MorphableModel:
+    """Any linear face model: mean + shape coefficients x shape basis + expression coefficients x expression basis.
+
+    Lengths are mm, y up. Triangles are counter-clockwise seen from outside.
+    """
+
+    mean: np.ndarray  # (N, 3) float32
+    shape_basis: np.ndarray  # (Ks, N, 3) float32, for coefficients of unit variance
+    expression_start: np.ndarray  # (Ke + 1,) int32: where each expression's entries begin in the next two
+    expression_vertex: np.ndarray  # (M,) int32
+    expression_delta: np.ndarray  # (M, 3) float32
+    triangles: np.ndarray  # (F, 3) int32
+    landmark_vertices: np.ndarray  # (68,) int32
+    sparse: SparseRows
+    expression_names: tuple[str, ...] = ()
+    light_triangles: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int32))
+    uv: np.ndarray = field(default_factory=lambda: NO_UV)  # (N, 2) float32, origin bottom left
+    pncc: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))  # (N, 3) float32, [0, 1]
+    region: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))  # (N,) index into region_names
+    region_names: tuple[str, ...] = ()
+
+    @property
+    def shape_count(self) -> int:
+        return len(self.shape_basis)
+
+    @property
+    def expression_count(self) -> int:
+        return len(self.expression_start) - 1
+
+    def bake(self, shape: np.ndarray) -> np.ndarray:
+        """The neutral face of a shape, (Ks,); (N, 3) float32 mm."""
+        flat = np.asarray(shape, np.float32) @ self.shape_basis.reshape(len(self.shape_basis), -1)
+        return self.mean + flat.reshape(-1, 3)
+
+    def vertices(self, shape: np.ndarray, expression: np.ndarray, neutral: np.ndarray | None = None) -> np.ndarray:
+        """All vertices of a face.
+
+        Parameters
+        ----------
+        shape : (Ks,) float
+        expression : (Ke,) float
+        neutral : (N, 3) float32, `bake(shape)` where it is at hand; `shape` is then not looked at
+
+        Returns
+        -------
+        (N, 3) float32, mm
+        """
+        neutral = self.bake(shape) if neutral is None else neutral
+        return add_expression(
+            neutral,
+            np.asarray(expression, np.float32),
+            self.expression_start,
+            self.expression_vertex,
+            self.expression_delta,
+        )
+
+    def landmarks(self, model_to_image: np.ndarray, shape: np.ndarray, expression: np.ndarray) -> np.ndarray:
+        """The 68 landmarks in the image; of a model with a contour, 0-16 lie on the visible one.
+
+        Parameters
+        ----------
+        model_to_image : (3, 4) float, model mm -> image px
+
+        Returns
+        -------
+        (68, 3) float32, image px
+        """
+        coefficients = np.concatenate([shape, expression]).astype(np.float32)
+        points = self.sparse.mean + (coefficients @ self.sparse.basis).reshape(-1, 3)
+        points = points @ model_to_image[:, :3].T.astype(np.float32) + model_to_image[:, 3].astype(np.float32)
+        landmarks = points[:68]
+        if self.sparse.lines:
+            landmarks[: self.sparse.lines] = visible_contour(points[68:], model_to_image, self.sparse.outward)
+        return landmarks
+
+
+def visible_contour(candidates: np.ndarray, model_to_image: np.ndarray, outward: np.ndarray) -> np.ndarray:
+    """The point of each line that lies farthest out in the image, (lines, 3) float32; see `contour_weights`."""
+    weight = contour_weights(candidates, model_to_image, outward)
+    points = candidates.reshape(len(outward), -1, 3)
+    return (weight[:, :, None] * points).sum(axis=1).astype(np.float32)
+
+
+def contour_weights(candidates: np.ndarray, model_to_image: np.ndarray, outward: np.ndarray) -> np.ndarray:
+    """Choose, on each line, the point farthest out in the image.
+
+    Parameters
+    ----------
+    candidates : (lines * C, 3) float, image px
+    model_to_image : (3, 4) float
+    outward : (lines, 2) float, unit, model x and y
+
+    Returns
+    -------
+    (lines, C) float, each row sums to 1
+
+    Convention
+    ----------
+    Neighbours are blended by a softmax of how far out they lie, so the point slides and never jumps.
+    """
+    points = candidates.reshape(len(outward), -1, 3)
+    direction = outward @ model_to_image[:2, :2].T
+    scale = np.sqrt((np.asarray(model_to_image[:2, :3], np.float64) ** 2).sum() / 2)
+    length = np.sqrt((direction**2).sum(axis=1, keepdims=True))
+    direction = direction / np.maximum(length, 1e-9)
+    out = (points[:, :, :2] * direction[:, None]).sum(axis=2) / (scale * CONTOUR_SOFTNESS_MM)
+    weight = np.exp(out - out.max(axis=1, keepdims=True))
+    return weight / weight.sum(axis=1, keepdims=True)
+
+
+@njit(cache=True, nogil=True)
+def add_expression(neutral, weights, start, vertex, delta):
+    """neutral + sum of weights x sparse deltas; (N, 3) float32."""
+    out = neutral.copy()
+    for k in range(len(weights)):
+        w = weights[k]
+        if w == 0.0:
+            continue
+        for i in range(start[k], start[k + 1]):
+            v = vertex[i]
+            out[v, 0] += w * delta[i, 0]
+            out[v, 1] += w * delta[i, 1]
+            out[v, 2] += w * delta[i, 2]
+    return out
+
+
+def make_model(
+    mean: np.ndarray,
+    shape_basis: np.ndarray,
+    expression_basis: np.ndarray,
+    triangles: np.ndarray,
+    landmark_vertices: np.ndarray,
+    unit_mm: float = 1.0,
+    contour_edges: np.ndarray | None = None,
+    contour_share: np.ndarray | None = None,
+    **rest,
+) -> MorphableModel:
+    """Make a model of dense bases.
+
+    Parameters
+    ----------
+    mean : (N, 3), shape_basis : (Ks, N, 3), expression_basis : (Ke, N, 3), in units of `unit_mm`
+    triangles : (F, 3), may be (0, 3)
+    landmark_vertices : (68,)
+    unit_mm : 0.001 for micrometres
+    contour_edges, contour_share : (L, C, 2) and (L, C), candidates of the first L landmarks between two vertices each
+    rest : the remaining fields of MorphableModel
+
+    Raises
+    ------
+    ValueError
+        Where the arrays do not belong together.
+    """
+    mean, shape_basis, expression_basis = (
+        np.asarray(array, np.float32) * np.float32(unit_mm) for array in (mean, shape_basis, expression_basis)
+    )
+    count = len(mean)
+    for name, array in (("shape_basis", shape_basis), ("expression_basis", expression_basis)):
+        if array.ndim != 3 or array.shape[1:] != (count, 3):
+            raise ValueError(f"{name}: expected (K, {count}, 3), got {array.shape}")
+    triangles = np.ascontiguousarray(triangles, np.int32).reshape(-1, 3)
+    landmark_vertices = np.asarray(landmark_vertices, np.int32)
+    if landmark_vertices.shape != (68,):
+        raise ValueError(f"landmark_vertices: expected (68,), got {landmark_vertices.shape}")
+    for name, indices in (("triangles", triangles), ("landmark_vertices", landmark_vertices)):
+        if indices.size and not 0 <= indices.min() <= indices.max() < count:
+            raise ValueError(f"{name}: expected indices below {count}, got {indices.min()} to {indices.max()}")
+    moving = [np.flatnonzero(np.abs(row).max(axis=1) > 0) for row in expression_basis]
+    start = np.r_[0, np.cumsum([len(vertices) for vertices in moving])].astype(np.int32)
+    return MorphableModel(
+        mean=mean,
+        shape_basis=shape_basis,
+        expression_start=start,
+        expression_vertex=np.concatenate([*moving, np.zeros(0, int)]).astype(np.int32),
+        expression_delta=np.concatenate(
+            [*(row[vertices] for row, vertices in zip(expression_basis, moving, strict=True)), np.zeros((0, 3))]
+        ).astype(np.float32),
+        triangles=triangles,
+        landmark_vertices=landmark_vertices,
+        sparse=_sparse_rows(
+            mean, np.concatenate([shape_basis, expression_basis]), landmark_vertices, contour_edges, contour_share
+        ),
+        **rest,
+    )
+
+
+def _sparse_rows(mean, basis, landmark_vertices, edges, share) -> SparseRows:
+    """Gather what landmarks are made of; the candidates lie between two vertices each."""
+    rows_mean, rows_basis = mean[landmark_vertices], basis[:, landmark_vertices]
+    lines, outward = 0, np.zeros((0, 2), np.float32)
+    if edges is not None:
+        lines = len(edges)
+        a, b = edges.reshape(-1, 2).astype(int).T
+        t = share.reshape(-1, 1).astype(np.float32)
+        between = mean[a] * (1 - t) + mean[b] * t
+        rows_mean = np.concatenate([rows_mean, between])
+        rows_basis = np.concatenate([rows_basis, basis[:, a] * (1 - t) + basis[:, b] * t], axis=1)
+        # a line leaves the face the way it runs, from the middle of the face outwards
+        jaw = mean[landmark_vertices[:lines]]
+        middle = np.array([0.0, jaw[:, 1].max()], np.float32)
+        points = between.reshape(lines, -1, 3)
+        spread = np.ptp(points[:, :, :2], axis=1)
+        outward = np.where(spread[:, 1:] < 3.0, np.sign(jaw[:, :1]) * np.float32([1, 0]), jaw[:, :2] - middle)
+        outward = (outward / np.linalg.norm(outward, axis=1, keepdims=True)).astype(np.float32)
+    return SparseRows(
+        mean=np.ascontiguousarray(rows_mean, np.float32),
+        basis=np.ascontiguousarray(rows_basis.reshape(len(basis), -1), np.float32),
+        lines=lines,
+        outward=outward,
+    )
+
+
+def load_face_model(path: Path | str) -> MorphableModel:
+    """Read a face model that `tools/face_model` or `tools/import_3ddfa` wrote.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged or lacks an array.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            arrays = dict(data)
+        if "shape" in arrays:
+            return _unpack(arrays)
+        names = tuple(str(name) for name in arrays.pop("expression_names", ()))
+        return make_model(**arrays, expression_names=names)
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise WeightsError(f"{path}: expected a face model, found: {error}; restore or make the file anew") from error
+
+
+def _unpack(arrays: dict[str, np.ndarray]) -> MorphableModel:
+    """The packed form: integers with scales, sparse expressions."""
+    shape_basis = arrays["shape"] * arrays["shape_scale"][:, None, None]
+    start, vertex = arrays["expression_start"], arrays["expression_vertex"].astype(np.int32)
+    scale = np.repeat(arrays["expression_scale"], np.diff(start))
+    expression = np.zeros((len(start) - 1, *arrays["mean"].shape), np.float32)
+    expression[np.repeat(np.arange(len(start) - 1), np.diff(start)), vertex] = arrays["expression_delta"] * scale[:, None]
+    return make_model(
+        arrays["mean"],
+        shape_basis,
+        expression,
+        arrays["triangles"],
+        arrays["landmark_vertices"],
+        contour_edges=arrays["contour_edges"],
+        contour_share=arrays["contour_share"],
+        expression_names=tuple(str(name) for name in arrays["expression_names"]),
+        light_triangles=arrays["light_triangles"].astype(np.int32),
+        uv=arrays["uv"].astype(np.float32),
+        pncc=arrays["pncc"].astype(np.float32),
+        region=arrays["region"],
+        region_names=tuple(str(name) for name in arrays["region_names"]),
+    )
