@@ -20,7 +20,10 @@ from tracker.errors import SinkError
 from tracker.types import Frame
 
 SUFFIXES = (".mp4", ".mkv", ".mov")
-PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+# Ours: of x264's cheap tools those that pay. At 720p with a mesh drawn in, crf 21 looks as veryfast at 23 does (SSIM
+# 0.989 to 0.990 on one clip, 0.987 to 0.985 on another), with about as many bytes, in half the time.
+REALTIME = "cabac=1:8x8dct=1:analyse=i8x8,i4x4:deblock=0,0:me=dia:subme=1:bframes=2:b-adapt=0:mbtree=1:rc-lookahead=10"
+PRESETS = ("realtime", "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 WAITING_FRAMES = 4  # between the caller and the encoder
 SMALLEST_STEP_S = 0.001  # between two frames; the coarsest clock of our containers (Matroska)
 TICKS_PER_S = 90_000  # clock of .mp4 and .mov: 29.97, 25 and 60 fps come out exact
@@ -33,8 +36,8 @@ TO_VIDEO_LEVELS = np.round((np.arange(256) - 128) * (224 / 255) + 128).astype(np
 class OutputConfig:
     """Settings of what is written."""
 
-    preset: str = "veryfast"  # of x264, ultrafast to veryslow: slower means smaller files
-    crf: int = 23  # constant rate factor, 0 (lossless) to 51; lower is better and larger
+    preset: str = "realtime"  # or one of x264, ultrafast to veryslow: slower means smaller files
+    crf: int = 21  # constant rate factor, 0 (lossless) to 51; lower is better and larger
 
     def __post_init__(self):
         if self.preset not in PRESETS:
@@ -81,10 +84,11 @@ class VideoSink:
         self._keep_partial = False  # when only joining it with the sound fails
         self._failure: str | None = None
         self._queue: queue.Queue[bytes | np.ndarray | None] = queue.Queue(WAITING_FRAMES)
+        preset = ["ultrafast", "-x264-params", REALTIME] if config.preset == "realtime" else [config.preset]
         self._ffmpeg = _Ffmpeg([
             *("-f", "matroska", "-i", "pipe:0", "-map", "0:v"),
             *("-fps_mode", "passthrough", "-enc_time_base", f"1/{TICKS_PER_S}"),
-            *("-c:v", "libx264", "-preset", config.preset, "-crf", str(config.crf), "-pix_fmt", "yuv420p"),
+            *("-c:v", "libx264", "-preset", *preset, "-crf", str(config.crf), "-pix_fmt", "yuv420p"),
             # Our colours are BT.601 video levels; untagged, players would take large pictures for BT.709.
             *("-colorspace", "smpte170m", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
             *_container_options(self._partial, final=sound_path is None),
