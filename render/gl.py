@@ -1,0 +1,220 @@
+"""The renderer on OpenGL 3.3 core."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import moderngl
+import numpy as np
+
+from render.camera import pixel_to_clip
+from render.context import gl_version
+from render.geometry import Geometry
+from render.surface import SURFACE_VIEWS, WIRE_RADIUS_PX, Patch, SurfaceView, depth_values, patches, place
+from render.views import Renderer, overlay_capsules
+from tracker.errors import RenderError
+from tracker.types import FaceTrack
+
+SHADERS = Path(__file__).parent / "shaders"
+SAMPLES = 4
+LAYER_STEP_PX = 128  # the faces' layer grows in these steps
+
+
+def load_program(context: moderngl.Context, name: str) -> moderngl.Program:
+    """Compile a file of `shaders/`, whose stages are told apart by the preprocessor."""
+    text = (SHADERS / f"{name}.glsl").read_text(encoding="utf-8")
+    stages = {"vertex_shader": "VERTEX_SHADER", "fragment_shader": "FRAGMENT_SHADER"}
+    if "GEOMETRY_SHADER" in text:
+        stages["geometry_shader"] = "GEOMETRY_SHADER"
+    return context.program(**{key: f"#version 330 core\n#define {macro}\n{text}" for key, macro in stages.items()})
+
+
+class GlRenderer(Renderer):
+    """Draws on a GL context, which it owns: `picture` holds the last picture, `draw` reads it back.
+
+    Channels keep OpenCV's order, B where GL says red; only what goes to a screen must turn them.
+    """
+
+    def __init__(self, geometry: Geometry, views: Sequence[str], context: moderngl.Context):
+        super().__init__(geometry, views)
+        self.picture: moderngl.Texture | None = None
+        self._layer: moderngl.Texture | None = None
+        self.context: moderngl.Context | None = None
+        self.move_to(context)
+
+    def move_to(self, context: moderngl.Context) -> None:
+        """Leave the context for another one, that of a window; what was drawn stays behind."""
+        self.close()
+        self.context = context
+        self.name = f"gl ({gl_version(context)})"
+        if not len(self.geometry.triangles):
+            vertices, full, light = 1, np.zeros((1, 3), np.int32), np.zeros((1, 3), np.int32)
+        else:
+            vertices, full, light = self.geometry.vertex_count, self.geometry.triangles, self.geometry.light_triangles
+        self._positions = context.buffer(reserve=12 * vertices, dynamic=True)
+        self._colours = context.buffer(reserve=4 * vertices, dynamic=True)
+        self._strokes = context.buffer(reserve=36 * 512, dynamic=True)
+        indices = {False: context.buffer(full.tobytes()), True: context.buffer(light.tobytes())}
+        coloured = [(self._positions, "3f", "in_position"), (self._colours, "4f1", "in_colour")]
+        valued = [(self._positions, "3f", "in_position"), (self._colours, "1f", "in_value")]
+        self._surface, self._wire = load_program(context, "surface"), load_program(context, "wire")
+        self._values, self._background = load_program(context, "values"), load_program(context, "picture")
+        self._composite, self._capsules = load_program(context, "composite"), load_program(context, "capsules")
+        self._filled = {light: context.vertex_array(self._surface, coloured, ibo) for light, ibo in indices.items()}
+        self._wired = {light: context.vertex_array(self._wire, coloured, ibo) for light, ibo in indices.items()}
+        self._valued = context.vertex_array(self._values, valued, indices[False])
+        self._whole = context.vertex_array(self._background, [])
+        self._over = context.vertex_array(self._composite, [])
+        stroke = [(self._strokes, "4f 1f 4f /i", "in_ends", "in_radius", "in_colour")]
+        self._stroked = context.vertex_array(self._capsules, stroke)
+        context.front_face = "cw"
+        context.cull_face = "back"
+
+    def _draw(self, image: np.ndarray, tracks: Sequence[FaceTrack]) -> np.ndarray:
+        self.render(image, tracks)
+        return self.read()
+
+    def show(self, image: np.ndarray, tracks: Sequence[FaceTrack]) -> None:
+        """Draw as `draw` does, into `picture`, and read nothing back."""
+        self._remember(image, tracks)
+        self.render(image, tracks)
+
+    def render(self, image: np.ndarray, tracks: Sequence[FaceTrack]) -> None:
+        """Draw the picture and the views of all faces into `picture`."""
+        if self.context is None:
+            raise RenderError("expected an open renderer, found one that was closed")
+        size_wh = image.shape[1], image.shape[0]
+        self._fit(size_wh)
+        context = self.context
+        self._image.write(np.ascontiguousarray(image))
+        self._picture_fbo.use()
+        context.viewport = (0, 0, *size_wh)
+        context.disable(moderngl.BLEND | moderngl.DEPTH_TEST | moderngl.CULL_FACE)
+        self._image.use(0)
+        self._whole.render(moderngl.TRIANGLES, vertices=3)
+        for name in self.views:
+            if name in SURFACE_VIEWS:
+                for patch in patches(SURFACE_VIEWS[name], self.geometry, tracks, size_wh):
+                    self._draw_patch(SURFACE_VIEWS[name], patch)
+            else:
+                self._draw_strokes(overlay_capsules(name, tracks, self.geometry), size_wh)
+
+    def read(self) -> np.ndarray:
+        """The last picture, (H, W, 3) uint8 BGR."""
+        width, height = self.picture.size
+        data = self._picture_fbo.read(components=3, alignment=1)
+        return np.frombuffer(bytearray(data), np.uint8).reshape(height, width, 3)
+
+    def _fit(self, size_wh: tuple[int, int]) -> None:
+        """Targets for this size of picture."""
+        if self.picture is not None and self.picture.size == size_wh:
+            return
+        limit = self.context.info["GL_MAX_TEXTURE_SIZE"]
+        if max(size_wh) > limit:
+            raise RenderError(f"expected a picture of at most {limit} px, found {size_wh}; use --renderer cpu")
+        self._release_targets()
+        self._image = self.context.texture(size_wh, 3, alignment=1)
+        self.picture = self.context.texture(size_wh, 4)
+        self.picture.filter = (moderngl.LINEAR, moderngl.LINEAR)
+        self.picture.repeat_x = self.picture.repeat_y = False
+        self._picture_fbo = self.context.framebuffer([self.picture])
+
+    def _fit_layer(self, width: int, height: int) -> None:
+        """A layer with four samples a pixel, at least this large."""
+        if self._layer is not None and self._layer.width >= width and self._layer.height >= height:
+            return
+        old = self._layer.size if self._layer is not None else (0, 0)
+        size = tuple(-(-max(n, o) // LAYER_STEP_PX) * LAYER_STEP_PX for n, o in zip((width, height), old, strict=True))
+        self._release_layer()
+        self._layer = self.context.texture(size, 4, samples=SAMPLES)
+        self._layer_depth = self.context.depth_renderbuffer(size, samples=SAMPLES)
+        self._layer_fbo = self.context.framebuffer([self._layer], self._layer_depth)
+
+    def _draw_patch(self, view: SurfaceView, patch: Patch) -> None:
+        x0, y0, x1, y1 = patch.rect
+        width, height = x1 - x0, y1 - y0
+        self._fit_layer(width, height)
+        context = self.context
+        self._layer_fbo.use()
+        self._layer_fbo.clear(viewport=(0, 0, width, height))
+        context.viewport = (0, 0, width, height)
+        context.disable(moderngl.BLEND)
+        context.enable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
+        z_min = min(surface.vertices[:, 2].min() for surface in patch.surfaces)
+        z_max = max(surface.vertices[:, 2].max() for surface in patch.surfaces)
+        program, arrays = (self._wire, self._wired) if view.wire else (self._surface, self._filled)
+        program["pixel_to_clip"].write(pixel_to_clip(patch.rect, z_min, z_max).T.tobytes())
+        if view.wire:
+            program["wire_px"].value = WIRE_RADIUS_PX
+        for surface in patch.surfaces:
+            self._positions.orphan()
+            self._positions.write(surface.vertices)
+            self._colours.orphan()
+            self._colours.write(surface.colours)
+            arrays[surface.light].render(moderngl.TRIANGLES)
+        self._picture_fbo.use()
+        context.viewport = (x0, y0, width, height)
+        context.disable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
+        context.enable(moderngl.BLEND)
+        context.blend_func = moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA
+        self._layer.use(0)
+        self._composite["origin"].value = x0, y0
+        self._over.render(moderngl.TRIANGLES, vertices=3)
+        context.viewport = (0, 0, *self.picture.size)
+
+    def _draw_strokes(self, capsules: np.ndarray, size_wh: tuple[int, int]) -> None:
+        if not len(capsules):
+            return
+        self._strokes.orphan(max(self._strokes.size, capsules.nbytes))
+        self._strokes.write(capsules)
+        context = self.context
+        context.enable(moderngl.BLEND)
+        context.blend_func = (
+            *(moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA),
+            *(moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA),
+        )
+        self._capsules["size"].value = size_wh
+        self._stroked.render(moderngl.TRIANGLE_STRIP, vertices=4, instances=len(capsules))
+
+    def _depth_map(self, size_wh: tuple[int, int], tracks: Sequence[FaceTrack]) -> np.ndarray:
+        placed = [(place(self.geometry, track, size_wh), track) for track in tracks]
+        placed = [(item[1], track) for item, track in placed if item is not None]
+        if not placed:
+            return np.zeros(size_wh[::-1], np.uint16)
+        context = self.context
+        target = context.texture(size_wh, 1, dtype="f4")
+        depth = context.depth_renderbuffer(size_wh)
+        fbo = context.framebuffer([target], depth)
+        fbo.use()
+        fbo.clear()
+        context.disable(moderngl.BLEND)
+        context.enable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
+        z_min, z_max = min(v[:, 2].min() for v, _ in placed), max(v[:, 2].max() for v, _ in placed)
+        self._values["pixel_to_clip"].write(pixel_to_clip((0, 0, *size_wh), z_min, z_max).T.tobytes())
+        for vertices, track in placed:
+            self._positions.write(vertices)
+            self._colours.write(depth_values(track.vertices, track))
+            self._valued.render(moderngl.TRIANGLES)
+        values = np.frombuffer(fbo.read(components=1, dtype="f4", alignment=1), np.float32)
+        for item in (fbo, depth, target):
+            item.release()
+        return np.rint(values.reshape(size_wh[::-1])).astype(np.uint16)
+
+    def _release_targets(self) -> None:
+        if self.picture is not None:
+            for item in (self._picture_fbo, self.picture, self._image):
+                item.release()
+            self.picture = None
+
+    def _release_layer(self) -> None:
+        if self._layer is not None:
+            for item in (self._layer_fbo, self._layer_depth, self._layer):
+                item.release()
+            self._layer = None
+
+    def close(self) -> None:
+        if self.context is not None:
+            self.picture = self._layer = None
+            self.context.release()
+            self.context = None

@@ -1,0 +1,121 @@
+"""The views there are, and what both renderers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from render.geometry import Geometry
+from render.overlay import axes, landmarks, pose_box
+from render.surface import SURFACE_VIEWS
+from tracker.errors import RenderError
+from tracker.types import FaceTrack
+
+# strokes over the picture: (track, geometry) -> (M, 9) capsules
+OVERLAY_VIEWS: dict[str, Callable[[FaceTrack, Geometry], np.ndarray]] = {
+    "axes": axes,
+    "box": pose_box,
+    "landmarks": landmarks,
+}
+
+MAX_COORDINATE_PX = 1e6  # strokes beyond are damaged
+
+VIEWS = ("mesh", "wire", "axes", "box", "landmarks", "depth")  # in the order of the window's digits
+
+
+def overlay_capsules(name: str, tracks: Sequence[FaceTrack], geometry: Geometry) -> np.ndarray:
+    """The strokes of an overlay view for all faces, (M, 9) float32; those that are not finite are left out."""
+    strokes = [OVERLAY_VIEWS[name](track, geometry) for track in tracks]
+    capsules = np.concatenate(strokes) if strokes else np.empty((0, 9), np.float32)
+    # written so that NaN fails too
+    return np.ascontiguousarray(capsules[np.abs(capsules[:, :5]).max(axis=1, initial=0) < MAX_COORDINATE_PX])
+
+
+class Renderer:
+    """Draws faces over pictures; a context manager.
+
+    Attributes
+    ----------
+    name : what draws, for the user
+    geometry : Geometry
+    views : names of VIEWS, in the order in which they are drawn
+    """
+
+    name: str
+
+    def __init__(self, geometry: Geometry, views: Sequence[str]):
+        self.geometry = geometry
+        self.set_views(views)
+        self._last: tuple[tuple[int, int], tuple[FaceTrack, ...]] | None = None
+
+    def set_views(self, views: Sequence[str]) -> None:
+        """Draw these views, in this order.
+
+        Raises
+        ------
+        RenderError
+            For a name that is not in VIEWS.
+        """
+        for name in views:
+            if name not in VIEWS:
+                raise RenderError(f"expected views of {', '.join(VIEWS)}; found {name}")
+        self.views = tuple(views)
+
+    @property
+    def needs_vertices(self) -> bool:
+        """Whether the dense vertices of the faces are drawn at all."""
+        return any(name in SURFACE_VIEWS for name in self.views)
+
+    def draw(self, image: np.ndarray, tracks: Sequence[FaceTrack]) -> np.ndarray:
+        """Draw the views of all faces over a picture.
+
+        Parameters
+        ----------
+        image : (H, W, 3) uint8, BGR; stays as it is
+        tracks : faces; one without `vertices` has no dense views
+
+        Returns
+        -------
+        (H, W, 3) uint8, BGR, a new array
+
+        Raises
+        ------
+        RenderError
+            For a picture or a face of the wrong form.
+        """
+        self._remember(image, tracks)
+        return self._draw(image, tuple(tracks))
+
+    def depth_map(self) -> np.ndarray:
+        """Depth of the faces of the last picture drawn.
+
+        Returns
+        -------
+        (H, W) uint16: 0 where no face is; elsewhere 32768 at the depth of the face's own origin (between the ears), 100
+        steps a millimetre, nearer is larger, clipped to 1-65535. The nearest face covers the others.
+        """
+        if self._last is None:
+            raise RenderError("expected a picture that was drawn before its depth map is asked for")
+        size_wh, tracks = self._last
+        return self._depth_map(size_wh, tracks)
+
+    def _remember(self, image: np.ndarray, tracks: Sequence[FaceTrack]) -> None:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise RenderError(f"expected a picture (H, W, 3) uint8, found {image.shape} {image.dtype}")
+        self._last = (image.shape[1], image.shape[0]), tuple(tracks)
+
+    def _draw(self, image: np.ndarray, tracks: Sequence[FaceTrack]) -> np.ndarray:
+        raise NotImplementedError
+
+    def _depth_map(self, size_wh: tuple[int, int], tracks: Sequence[FaceTrack]) -> np.ndarray:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give back what the renderer holds; it may be called twice."""
+
+    def __enter__(self) -> Renderer:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
