@@ -13,7 +13,7 @@ from tracker.types import Box, Roi
 
 STYLES = ("area", "upstream")
 # side of the largest picture that is made of a ROI in whole pixels; beyond it memory runs out before faces do
-MAX_WINDOW_PX = 16384
+MAX_WINDOW_PX = 8192
 # no picture is that large; a crop out there is black, and whole numbers stay whole numbers
 FAR_PX = 1e9
 
