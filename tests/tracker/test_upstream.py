@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from app import AppConfig
 from detect import DetectorConfig, open_detector
 from tests.conftest import ROOT, material
 from tests.reference import Upstream3DDFA
@@ -72,8 +73,7 @@ def test_two_passes_of_the_parts(name, upstream, detector):
 
 @pytest.mark.parametrize("name", PHOTOS)
 def test_the_tracker_with_its_preset(name, upstream, detector):
-    app = pytest.importorskip("app")
-    config = load_config(app.AppConfig, ROOT / "configs" / "3ddfa_v2.toml")
+    config = load_config(AppConfig, ROOT / "configs" / "3ddfa_v2.toml")
     image = cv2.imread(str(material("media", "images", name)))
     tracker = FaceTracker.open(detector, config.regressor, config.runtime, smoothing=config.smoothing)
     faces = tracker.step(Frame(0, 0.0, image, name, first=True))
