@@ -138,12 +138,12 @@ class VideoSink:
         self._put(planes)
 
     def close(self) -> None:
-        """Complete the file and give it its name; may be called twice.
+        """Complete the file and give it its name; without a frame there will be no file. May be called twice.
 
         Raises
         ------
         SinkError
-            Where no frame was written or the encoder failed. No file is left then.
+            Where the encoder failed. No file is left then.
         """
         if self._closed:
             return
@@ -153,7 +153,7 @@ class VideoSink:
             self._thread.join()
             self._ffmpeg.finish()
             if self.frames == 0:
-                raise SinkError(f"{self.path}: expected frames to write, found none; nothing was written")
+                return
             if self._failure or self._ffmpeg.status != 0:
                 raise self._failed()
             complete = self._partial

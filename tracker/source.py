@@ -8,10 +8,7 @@ file when it says that it has an end.
 from __future__ import annotations
 
 import glob
-import http.client
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 
 import numpy as np
@@ -19,9 +16,9 @@ import numpy as np
 from tracker.errors import SourceError
 from tracker.source_base import Picture, Source, SourceConfig, refuse_start
 from tracker.source_files import ImageFiles, VideoFile, decode_image, is_image_name, open_images
-from tracker.source_live import list_cameras, open_camera, open_raw, open_stream
+from tracker.source_live import Camera, list_cameras, open_camera, open_raw, open_stream
 
-__all__ = ["Source", "SourceConfig", "list_cameras", "open_source"]
+__all__ = ["Camera", "Source", "SourceConfig", "list_cameras", "open_source"]
 
 LARGEST_DOWNLOAD = 1 << 28  # bytes of an image or playlist that is read whole
 
@@ -107,6 +104,11 @@ class _RemoteImage(ImageFiles):
 
 def _probe(url: str, timeout_s: float) -> tuple[str, np.ndarray | None]:
     """Ask a server what it has: "file" or "stream", or "image" and the image."""
+    # Here, because they take 10 ms of the start and few sources are addresses.
+    import http.client
+    import urllib.error
+    import urllib.request
+
     request = urllib.request.Request(url, headers={"User-Agent": "facet"})
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as reply:

@@ -65,10 +65,11 @@ class Source:
     kind : "video", "images", "camera", "stream" or "raw"
     name : the path, URL or "camera N"
     live : True where only the newest frame is kept and `dropped` counts the others
+    reads_ahead : True where a thread of its own reads, so that another one is of no use
     still : True where each frame is a picture of its own
     size_wh : of the frames as delivered, upright; None for images, whose sizes differ
     fps : frame rate as the source tells it, fractional, average where it varies; 0.0 for images
-    frame_count_hint : how many frames to expect, or None; the header of a file may lie
+    frame_count_hint : how many frames to expect at most, or None; the header of a file may lie
     rotation_deg : clockwise turn that the container asked for and that has been applied to the frames
     exhausted : True once the source has been read to its end
     dropped : live frames that nobody asked for in time
@@ -77,16 +78,17 @@ class Source:
 
     kind = ""
     live = False
+    reads_ahead = False
     still = False
     rotation_deg = 0
     fps = 0.0
-    frame_count_hint: int | None = None
     size_wh: tuple[int, int] | None = None
 
     def __init__(self, name: str, max_frames: int | None = None):
         self.name = name
         self.dropped = 0
         self.skipped: list[str] = []
+        self.frame_count_hint = max_frames
         self.exhausted = False
         self.closed = False
         self._max_frames = math.inf if max_frames is None else max_frames

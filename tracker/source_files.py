@@ -6,6 +6,7 @@ import glob
 import re
 import struct
 import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -33,13 +34,13 @@ class VideoFile(Source):
 
     kind = "video"
 
-    def __init__(self, name: str, start_s: float = 0.0, max_frames: int | None = None, timeout_s: float = 10.0):
+    def __init__(self, name: str, start_s: float = 0.0, max_frames: int | None = None, timeout_s: float | None = None):
         super().__init__(name, max_frames)
         self._lock = threading.Lock()  # held while the capture works: releasing it meanwhile would crash
-        self._timeout_ms = int(timeout_s * 1000)
+        self._timeout_s = timeout_s  # of a server
+        self._timed_out = False
         self._capture = self._open()
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.frame_count_hint = int(count) if 0 < count < 1e9 else None
         self.fps = believable_fps(self._capture.get(cv2.CAP_PROP_FPS))
         rotation_deg = int(self._capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
         self.rotation_deg = rotation_deg if rotation_deg % 90 == 0 else 0  # OpenCV applies no others
@@ -55,11 +56,15 @@ class VideoFile(Source):
             raise
         height, width = self._ahead.image.shape[:2]
         self.size_wh = width, height
-        if self.frame_count_hint is not None and start_s > 0:
-            self.frame_count_hint = max(1, self.frame_count_hint - round(self._ahead.time_s * self.fps))
+        if 0 < count < 1e9:
+            left = max(1, int(count) - round(self._ahead.time_s * self.fps))
+            self.frame_count_hint = int(min(left, self._max_frames))
 
     def _open(self) -> cv2.VideoCapture:
-        options = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, self._timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, self._timeout_ms]
+        options = []
+        if self._timeout_s is not None:
+            timeout_ms = int(self._timeout_s * 1000)
+            options = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
         capture = cv2.VideoCapture(self.name, cv2.CAP_FFMPEG, options)
         if not capture.isOpened():
             capture.release()
@@ -87,7 +92,7 @@ class VideoFile(Source):
         """The next frame at or after a time; None at the end."""
         failures = 0
         while failures < FAILED_GRABS_AT_END and not self.closed:
-            if not self._capture.grab():
+            if not self._grab():
                 failures += 1
                 continue
             failures = 0
@@ -98,6 +103,20 @@ class VideoFile(Source):
             if ok and image is not None and image.ndim == 3:
                 return Picture(image, time_s, self.name)
         return None
+
+    def _grab(self) -> bool:
+        if self._timeout_s is None:
+            return self._capture.grab()
+        begin_s = time.monotonic()
+        grabbed = self._capture.grab()
+        # A read that timed out may still give a frame, of the data that came before; those after it cannot.
+        self._timed_out = self._timed_out or time.monotonic() - begin_s > 0.9 * self._timeout_s
+        if not grabbed and self._timed_out and not self.closed:
+            raise SourceError(
+                f"{self.name}: the server stalled, no data for {self._timeout_s:g} s;"
+                " check the connection, or raise source.stall_s"
+            )
+        return grabbed
 
     def _time_s(self) -> float:
         """Time of the grabbed frame, always later than that of the frame before."""
@@ -145,7 +164,7 @@ class ImageFiles(Source):
     def __init__(self, name: str, paths: list[str], max_frames: int | None = None):
         super().__init__(name, max_frames)
         self._paths = iter(paths)
-        self.frame_count_hint = len(paths)
+        self.frame_count_hint = int(min(len(paths), self._max_frames))
         self._ahead: Picture | None = None
         if len(paths) == 1:
             image = read_image(next(self._paths))

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import imageio_ffmpeg
@@ -33,6 +34,8 @@ class ThreadedSource(Source):
     The device has `read() -> image or None at the end`, `release()` (called by the thread) and `interrupt()` (called by
     the closer: makes a blocked read return where that can be done).
     """
+
+    reads_ahead = True
 
     def __init__(self, device, *, name, kind, live, stall_s, frame_s=None, max_frames=None):
         """`frame_s`: fixed distance of frames in time; None takes the time of arrival."""
@@ -136,8 +139,7 @@ class CameraDevice:
         self._capture = capture_factory(index)
         if not self._capture.isOpened():
             self._capture.release()
-            found = list_cameras(capture_factory)
-            cameras = ", ".join(f"{number} ({name}, {w}x{h})" for number, name, (w, h) in found) or "none"
+            cameras = ", ".join(map(str, list_cameras(capture_factory))) or "none"
             raise SourceError(f"camera {index}: cannot be opened; cameras found: {cameras}; is it in use elsewhere?")
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         if config.size_wh is not None:
@@ -174,8 +176,19 @@ def open_camera(
     )
 
 
-def list_cameras(capture_factory: Callable | None = None) -> list[tuple[int, str, tuple[int, int]]]:
-    """Cameras that can be opened: index, name, size (w, h) in px. Opens each for a moment."""
+class Camera(NamedTuple):
+    """A camera that can be opened."""
+
+    index: int
+    name: str
+    size_wh: tuple[int, int]  # of its pictures unless another is asked for, px
+
+    def __str__(self):
+        return f"{self.index} ({self.name}, {self.size_wh[0]}x{self.size_wh[1]})"
+
+
+def list_cameras(capture_factory: Callable | None = None) -> list[Camera]:
+    """Cameras that can be opened, which is done for a moment with each."""
     nodes = Path("/sys/class/video4linux")
     if capture_factory is None and sys.platform == "linux":
         indices = sorted(int(node.name[5:]) for node in nodes.glob("video[0-9]*"))
@@ -188,7 +201,7 @@ def list_cameras(capture_factory: Callable | None = None) -> list[tuple[int, str
             label = nodes / f"video{index}" / "name"
             name = label.read_text(errors="replace").strip() if label.is_file() else "camera"
             size = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-            found.append((index, name, size))
+            found.append(Camera(index, name, size))
         capture.release()
     return found
 

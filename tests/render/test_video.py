@@ -321,9 +321,8 @@ def test_an_encoder_that_dies(tmp_path):
 
 
 def test_no_frame_no_file(tmp_path):
-    sink = open_video_sink(tmp_path / "out.mp4", size_wh=(WIDTH, HEIGHT), fps=30.0)
-    with pytest.raises(SinkError, match="expected frames to write, found none"):
-        sink.close()
+    with open_video_sink(tmp_path / "out.mp4", size_wh=(WIDTH, HEIGHT), fps=30.0):
+        pass
     assert os.listdir(tmp_path) == []
 
 

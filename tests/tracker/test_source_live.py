@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.clips import HEIGHT, WIDTH, make_clip, number_of, numbered_image
+from tests.clips import HEIGHT, WIDTH, ffmpeg, make_clip, number_of, numbered_image
 from tests.conftest import ROOT
 from tracker.errors import SourceError
 from tracker.source import SourceConfig, list_cameras, open_source
@@ -146,7 +146,8 @@ def test_an_unknown_camera_lists_those_found(clip):
     with pytest.raises(SourceError, match=rf"camera 7: .* found: 0 \(.*, {WIDTH}x{HEIGHT}\), 3 ") as caught:
         open_source(7, capture_factory=factory)
     assert "\n" not in str(caught.value)
-    assert [(index, size) for index, _, size in list_cameras(factory)] == [(0, (WIDTH, HEIGHT)), (3, (WIDTH, HEIGHT))]
+    cameras = list_cameras(factory)
+    assert [(camera.index, camera.size_wh) for camera in cameras] == [(0, (WIDTH, HEIGHT)), (3, (WIDTH, HEIGHT))]
 
 
 # Network
@@ -182,6 +183,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def send_face_png(self):
         self._body("image/png", cv2.imencode(".png", numbered_image(77))[1].tobytes())
+
+    def send_half_mp4(self):
+        data = self.server.clip.read_bytes()
+        self._reply("video/mp4", len(data))
+        self.wfile.write(data[: len(data) // 2])
+        self.server.go.clear()
+        self.server.go.wait()
 
     def send_page(self):
         self._body("text/html", b"<p>no video here</p>")
@@ -229,6 +237,16 @@ def test_a_served_file_is_a_file(server):
     assert frames[0].source == f"{server.url}/clip.mp4"
 
 
+def test_a_served_file_that_stalls_is_given_up(server):
+    ffmpeg("-i", server.clip, "-c", "copy", "-movflags", "+faststart", server.clip.with_name("front.mp4"))
+    server.clip = server.clip.with_name("front.mp4")
+    begin = time.monotonic()
+    source = open_source(f"{server.url}/half.mp4", SourceConfig(stall_s=0.5))
+    with source, pytest.raises(SourceError, match=r"/half\.mp4: the server stalled, no data for 0\.5 s"):
+        list(source)
+    assert time.monotonic() - begin < 5
+
+
 def test_a_served_picture_is_an_image(server):
     with open_source(f"{server.url}/face.png") as source:
         (frame,) = source
@@ -254,11 +272,11 @@ def test_a_stream_that_pauses_goes_on(server):
         next(source)
         server.go.clear()
         threading.Timer(0.5, server.go.set).start()
-        end = time.monotonic() + 0.4
-        before = [number_of(next(source).image)]
-        while time.monotonic() < end:
-            before.append(number_of(next(source).image))
-        assert before[-1] > before[0]
+        frames = [next(source)]
+        while frames[-1].time_s - frames[0].time_s < 0.6:
+            frames.append(next(source))
+    assert max(b.time_s - a.time_s for a, b in itertools.pairwise(frames)) > 0.2
+    assert number_of(frames[-1].image) > number_of(frames[0].image)
 
 
 def test_a_stream_that_stalls_is_given_up(server):
