@@ -130,8 +130,8 @@ def run(source: Source, tracker: FaceTracker, renderer, sink, window, log, stage
 
 @contextlib.contextmanager
 def frames_of(source: Source):
-    """The frames of a source: files are read ahead in a thread, live sources bring their own."""
-    if source.live:
+    """The frames of a source, read ahead in a thread unless it has one, which closing it stops even when it blocks."""
+    if source.reads_ahead:
         yield iter(source)
     else:
         with prefetch(source) as frames:
