@@ -1,0 +1,350 @@
+"""Pictures to train the detector with: photographs at many scales, side by side, with heads pasted in, spoilt.
+
+Every picture is made from a number alone, so that a training that is resumed sees what it would have seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tools.data import labels_boxes, material
+from tools.data.labels_boxes import PhotoBoxes
+from tools.models.faceboxes import STRIDES
+
+MIN_FACE_PX = 8.0  # lower faces are neither taught nor punished
+# which sizes (root of the area, px) a stride answers for; they overlap, so that no size falls between
+LEVEL_SIZES_PX = ((0.0, 44.0), (36.0, 100.0), (80.0, 1e9))
+CENTRE_SHARE = 0.2  # of the box, and
+CENTRE_CELLS = 0.75  # of a cell: as near must a cell lie to the middle of a face to answer for it
+GROUP_SHARES = {
+    "keypoints": 0.27, "masked": 0.18, "unmasked": 0.1, "portraits": 0.1, "street": 0.14, "crowds": 0.12,
+    "backgrounds": 0.09,
+}  # fmt: skip
+# beyond which enlargement a photograph would show faces that nobody has labelled
+MAX_SCALE = {"street": 2.0, "crowds": 3.5}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photos:
+    """Decoded photographs and what is known of their faces."""
+
+    labels: list[PhotoBoxes]
+    pixels: np.ndarray  # (bytes,) uint8, all pictures one after the other, BGR
+    start: np.ndarray  # (n,) int64 into `pixels`
+    shape: np.ndarray  # (n, 2) int64, height and width
+
+    def image(self, index: int) -> np.ndarray:
+        """A photograph (H, W, 3) uint8, BGR; read-only."""
+        height, width = self.shape[index]
+        start = self.start[index]
+        return self.pixels[start : start + height * width * 3].reshape(height, width, 3)
+
+
+def load(cache: Path) -> Photos:
+    """All photographs, decoded once into the folder `cache`."""
+    labels = labels_boxes.read()
+    table, pixels = cache / "detection.npz", cache / "detection.u8"
+    if not table.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        shapes = []
+        with pixels.open("wb") as file:
+            for label in labels:
+                image = cv2.imread(str(material.folder() / "faces" / label.file))
+                file.write(image.tobytes())
+                shapes.append(image.shape[:2])
+        np.savez(table, shape=np.array(shapes, np.int64), file=np.array([label.file for label in labels]))
+    with np.load(table) as file:
+        shape = file["shape"]
+        if file["file"].tolist() != [label.file for label in labels]:
+            raise ValueError(f"{table}: expected the photographs of {material.folder()}, found others; delete it")
+    start = np.concatenate([[0], np.cumsum(shape.prod(1) * 3)[:-1]])
+    return Photos(labels, np.memmap(pixels, np.uint8, "r"), start, shape)
+
+
+def transform_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Boxes (n, 4) of the ellipses in `boxes` after the affine `matrix` (2, 3): heads are round, their boxes' corners
+    empty, so a turned face's box grows less than its rectangle's would."""
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 @ matrix[:, :2].T + matrix[:, 2]
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2
+    half = np.sqrt(half**2 @ (matrix[:, :2] ** 2).T)
+    return np.concatenate([centre - half, centre + half], 1).astype(np.float32)
+
+
+def targets(faces: np.ndarray, ignored: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the cells of a square picture should say.
+
+    Parameters
+    ----------
+    faces, ignored : (n, 4), (m, 4) float32, px
+    size : int, px, a multiple of the largest stride
+
+    Returns
+    -------
+    label : (P,) int8: 1 face, 0 none, -1 not to be judged
+    box : (P, 4) float32: of the face, where there is one
+    """
+    labels, boxes = [], []
+    middle, extent = (faces[:, :2] + faces[:, 2:]) / 2, faces[:, 2:] - faces[:, :2]
+    area_root = np.sqrt(extent.prod(1))
+    for stride, (low, high) in zip(STRIDES, LEVEL_SIZES_PX, strict=True):
+        at = (np.arange(size // stride, dtype=np.float32) + 0.5) * stride
+        cells = np.stack(np.meshgrid(at, at), -1).reshape(-1, 1, 2)
+        label = np.zeros(len(cells), np.int8)
+        box = np.zeros((len(cells), 4), np.float32)
+        if len(ignored):
+            inside = ((cells > ignored[:, :2] - stride / 2) & (cells < ignored[:, 2:] + stride / 2)).all(-1).any(1)
+            label[inside] = -1
+        if len(faces):
+            distance = np.abs(cells - middle) / np.maximum(CENTRE_SHARE * extent, CENTRE_CELLS * stride)
+            distance = distance.max(-1)
+            distance[:, (area_root < low) | (area_root >= high)] = np.inf
+            nearest = distance.argmin(1)
+            near = distance[np.arange(len(cells)), nearest] < 1
+            label[near] = 1
+            box[near] = faces[nearest[near]]
+        labels.append(label)
+        boxes.append(box)
+    return np.concatenate(labels), np.concatenate(boxes)
+
+
+class Sampler:
+    """Makes training pictures out of the photographs that are not kept for validation."""
+
+    def __init__(self, photos: Photos, size: int):
+        self._photos = photos
+        self._size = size
+        self._by_group = {
+            group: np.array([i for i, p in enumerate(photos.labels) if p.group == group and not p.validation])
+            for group in GROUP_SHARES
+        }
+        self._heads = np.array(
+            [
+                (i, k)
+                for i, p in enumerate(photos.labels)
+                if not p.validation
+                for k, box in enumerate(p.faces)
+                if box[3] - box[1] >= 24
+            ]
+        )
+
+    def sample(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Picture `number`: image (S, S, 3) uint8 BGR, faces (n, 4), ignored (m, 4) float32 px."""
+        rng = np.random.default_rng((1, number))
+        size = self._size
+        canvas = np.empty((size, size, 3), np.uint8)
+        kind = rng.choice(["mosaic", "street", "scatter", "empty"], p=[0.48, 0.24, 0.2, 0.08])
+        if kind == "mosaic":
+            faces, ignored = self._mosaic(rng, canvas)
+        elif kind == "street":
+            group = "crowds" if rng.random() < 0.6 else "street"
+            faces, ignored = self._tile(rng, canvas, group, (10.0, 90.0))
+        else:
+            group = "backgrounds" if kind == "empty" or rng.random() < 0.6 else "keypoints"
+            faces, ignored = self._tile(rng, canvas, group, (60.0, 250.0))
+            if kind == "scatter":
+                faces, ignored = self._scatter(rng, canvas, faces, ignored)
+        if rng.random() < 0.2:
+            _cover(rng, canvas, faces)
+        if rng.random() < 0.5:
+            canvas = canvas[:, ::-1]
+            for boxes in (faces, ignored):
+                boxes[:, [0, 2]] = size - boxes[:, [2, 0]]
+        low = faces[:, 3] - faces[:, 1] < MIN_FACE_PX
+        return spoil(rng, np.ascontiguousarray(canvas)), faces[~low], np.concatenate([ignored, faces[low]])
+
+    def _mosaic(self, rng: np.random.Generator, canvas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Photographs side by side, in rows and columns of uneven size."""
+        size = self._size
+        count = rng.choice([1, 2, 3, 4], p=[0.4, 0.35, 0.17, 0.08])
+        edges = []
+        for _ in range(2):
+            parts = rng.uniform(1, 1.8, count)
+            edges.append(np.concatenate([[0], np.round(np.cumsum(parts) / parts.sum() * size)]).astype(int))
+        every_face, every_ignored = [np.zeros((0, 4), np.float32)], [np.zeros((0, 4), np.float32)]
+        names, shares = list(GROUP_SHARES), list(GROUP_SHARES.values())
+        for top, bottom in zip(edges[0][:-1], edges[0][1:], strict=True):
+            for left, right in zip(edges[1][:-1], edges[1][1:], strict=True):
+                height = bottom - top
+                sizes = (max(10.0, 0.12 * height), 1.05 * height)
+                faces, ignored = self._tile(rng, canvas[top:bottom, left:right], str(rng.choice(names, p=shares)), sizes)
+                every_face.append(faces + np.array([left, top, left, top], np.float32))
+                every_ignored.append(ignored + np.array([left, top, left, top], np.float32))
+        return np.concatenate(every_face), np.concatenate(every_ignored)
+
+    def _tile(
+        self, rng: np.random.Generator, tile: np.ndarray, group: str, sizes_px: tuple[float, float]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Fill `tile` (h, w, 3) with a photograph of the group such that one of its faces gets a height in the range."""
+        index = rng.choice(self._by_group[group])
+        label, image = self._photos.labels[index], self._photos.image(index)
+        height, width = tile.shape[:2]
+        wanted = np.exp(rng.uniform(*np.log(sizes_px)))
+        visible = label.faces[label.faces[:, 3] - label.faces[:, 1] >= 5] if len(label.faces) else label.faces
+        if len(visible):
+            box = visible[rng.integers(len(visible))]
+            scale = wanted / (box[3] - box[1])
+            centre = (box[:2] + box[2:]) / 2
+            reach = np.maximum(0.5 - wanted / 2 / np.array([width, height]), 0.1)
+            target = np.array([width, height]) * (0.5 + rng.uniform(-reach, reach))
+        else:
+            scale = np.exp(rng.uniform(np.log(0.35), np.log(1.6)))
+            centre = rng.uniform(0.2, 0.8, 2) * image.shape[1::-1]
+            target = np.array([width, height]) / 2
+        scale = float(np.clip(scale, 0.04, MAX_SCALE.get(group, 3.0)))
+        stretch = np.exp(rng.normal(0, 0.1) + (rng.uniform(0.0, 0.4) if group == "crowds" else 0.0))
+        angle = rng.uniform(-45, 45) if rng.random() < 0.35 else rng.normal(0, 5)
+        cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+        linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([scale * stretch, scale])
+        matrix = np.column_stack([linear, target - linear @ centre])
+        border = cv2.BORDER_REPLICATE if rng.random() < 0.4 else cv2.BORDER_CONSTANT
+        warp(image, matrix, tile, border, tuple(int(v) for v in rng.integers(0, 256, 3)))
+        faces, ignored = transform_boxes(label.faces, matrix), transform_boxes(label.ignored, matrix)
+        return clip(faces, ignored, width, height)
+
+    def _scatter(
+        self, rng: np.random.Generator, canvas: np.ndarray, faces: np.ndarray, ignored: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Paste small heads, as a crowd has them; those behind are pasted first."""
+        size = self._size
+        base = np.exp(rng.uniform(np.log(9), np.log(40)))
+        count = int(min(rng.integers(6, 40), (size / base) ** 2 * 0.25))
+        rows = np.sort(rng.uniform(0, size, count))
+        placed = list(faces)
+        for y in rows:
+            index, k = self._heads[rng.integers(len(self._heads))]
+            box, image = self._photos.labels[index].faces[k], self._photos.image(index)
+            wanted = base * np.exp(rng.normal(0, 0.2)) * (0.7 + 0.6 * y / size)
+            centre = (box[:2] + box[2:]) / 2
+            extent = (box[2:] - box[:2]) * np.array([rng.uniform(1.3, 1.9), rng.uniform(1.3, 1.7)])
+            low = np.maximum(np.round(centre - extent / 2), 0).astype(int)
+            high = np.minimum(np.round(centre + extent / 2), image.shape[1::-1]).astype(int)
+            scale = wanted / (box[3] - box[1])
+            patch_size = np.maximum(np.round((high - low) * scale), 2).astype(int)
+            patch = cv2.resize(image[low[1] : high[1], low[0] : high[0]], tuple(patch_size.tolist()), interpolation=3)
+            x0, y0 = int(rng.uniform(-0.2, 1) * size), int(y - patch_size[1] / 2)
+            moved = (box - np.tile(low, 2)) * np.tile(patch_size / (high - low), 2) + np.array([x0, y0, x0, y0])
+            _paste(canvas, patch, x0, y0, rng.random() < 0.6)
+            area = np.array([x0, y0, x0 + patch_size[0], y0 + patch_size[1]], np.float32)
+            kept = []
+            for other in placed:
+                cover = _share_covered(other, area)
+                if cover < 0.4:
+                    kept.append(other)
+                elif cover < 0.85:
+                    ignored = np.concatenate([ignored, other[None]])
+            placed = [*kept, moved.astype(np.float32)]
+        return clip(np.array(placed, np.float32).reshape(-1, 4), ignored, size, size)
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, out: np.ndarray, border: int, colour: tuple[int, int, int]) -> None:
+    """Draw `image` into `out` through the affine `matrix` (2, 3), corner convention, without aliasing."""
+    matrix = np.asarray(matrix, np.float64).copy()
+    scale = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    if scale < 0.7:
+        factor = max(1.2 * scale, 2 / min(image.shape[:2]))
+        small = np.maximum(np.round(np.array(image.shape[1::-1]) * factor), 1).astype(int)
+        matrix[:, :2] = matrix[:, :2] / (small / np.array(image.shape[1::-1]))
+        image = cv2.resize(image, tuple(small.tolist()), interpolation=cv2.INTER_AREA)
+    matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
+    cv2.warpAffine(
+        image, matrix, out.shape[1::-1], dst=out, flags=cv2.INTER_LINEAR, borderMode=border, borderValue=colour
+    )
+
+
+def clip(faces: np.ndarray, ignored: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes cut at the picture's edges; faces of which less than half is left are ignored."""
+    bounds = np.array([width, height, width, height], np.float32)
+    cut, ignored = np.clip(faces, 0, bounds), np.clip(ignored, 0, bounds)
+    extent = np.clip(cut[:, 2:] - cut[:, :2], 0, None)
+    share = extent.prod(1) / np.maximum((faces[:, 2:] - faces[:, :2]).prod(1), 1e-6)
+    seen = share > 0.05
+    ignored = np.concatenate([ignored, cut[seen & (share < 0.5)]])
+    return cut[share >= 0.5], ignored[(ignored[:, 2:] - ignored[:, :2] > 0).all(1)]
+
+
+def _share_covered(box: np.ndarray, by: np.ndarray) -> float:
+    """Which part of a box another covers."""
+    extent = np.minimum(box[2:], by[2:]) - np.maximum(box[:2], by[:2])
+    return float(np.clip(extent, 0, None).prod() / max((box[2:] - box[:2]).prod(), 1e-6))
+
+
+def _paste(canvas: np.ndarray, patch: np.ndarray, x: int, y: int, round_edge: bool) -> None:
+    """Lay a patch into a picture at (x, y), as a soft ellipse or as the rectangle that it is."""
+    height, width = patch.shape[:2]
+    x0, y0 = max(x, 0), max(y, 0)
+    x1, y1 = min(x + width, canvas.shape[1]), min(y + height, canvas.shape[0])
+    if x1 <= x0 or y1 <= y0:
+        return
+    patch = patch[y0 - y : y1 - y, x0 - x : x1 - x]
+    if not round_edge:
+        canvas[y0:y1, x0:x1] = patch
+        return
+    across = (np.arange(width) + 0.5) / width * 2 - 1
+    down = (np.arange(height) + 0.5) / height * 2 - 1
+    radius = np.sqrt(across[None, :] ** 2 + down[:, None] ** 2)
+    alpha = np.clip((1.05 - radius) * 5, 0, 1)[y0 - y : y1 - y, x0 - x : x1 - x, None].astype(np.float32)
+    under = canvas[y0:y1, x0:x1]
+    under[:] = under * (1 - alpha) + patch * alpha + 0.5
+
+
+def _cover(rng: np.random.Generator, canvas: np.ndarray, faces: np.ndarray) -> None:
+    """Hide a part of some faces behind a patch: a mask over mouth and nose, a hand, a bar."""
+    for x0, y0, x1, y1 in faces[rng.random(len(faces)) < 0.5]:
+        width, height = x1 - x0, y1 - y0
+        colour = tuple(int(v) for v in rng.integers(0, 256, 3))
+        kind = rng.integers(3)
+        if kind == 0:
+            low, high = (x0 + 0.08 * width, y0 + rng.uniform(0.5, 0.65) * height), (x1 - 0.08 * width, y1)
+        elif kind == 1:
+            x, y = x0 + rng.uniform(0, 0.7) * width, y0 + rng.uniform(0, 0.7) * height
+            low, high = (x, y), (x + rng.uniform(0.2, 0.45) * width, y + rng.uniform(0.2, 0.45) * height)
+        else:
+            low, high = (x0 - 0.1 * width, y0 + 0.22 * height), (x1 + 0.1 * width, y0 + 0.42 * height)
+        low, high = (tuple(int(v) for v in p) for p in (low, high))
+        if rng.random() < 0.5:
+            cv2.rectangle(canvas, low, high, colour, -1)
+        else:
+            middle = (low[0] + high[0]) // 2, (low[1] + high[1]) // 2
+            cv2.ellipse(canvas, middle, (max(middle[0] - low[0], 1), max(middle[1] - low[1], 1)), 0, 0, 360, colour, -1)
+
+
+def spoil(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """What cameras, rooms and compression do to a picture (H, W, 3) uint8."""
+    size = image.shape[1::-1]
+    if rng.random() < 0.25:
+        factor = rng.uniform(0.3, 0.85)
+        image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if rng.random() < 0.5 else cv2.INTER_LINEAR)
+    if rng.random() < 0.12:
+        if rng.random() < 0.5:
+            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 2.0))
+        else:
+            length = int(rng.integers(3, 9))
+            kernel = np.zeros((length, length), np.float32)
+            angle = rng.uniform(0, np.pi)
+            reach = np.array([np.cos(angle), np.sin(angle)]) * (length - 1) / 2
+            middle = (length - 1) / 2
+            cv2.line(kernel, *(tuple(int(round(v)) for v in middle + s * reach) for s in (-1, 1)), 1.0)
+            image = cv2.filter2D(image, -1, kernel / kernel.sum())
+    if rng.random() < 0.7:
+        gain = np.exp(rng.normal(0, 0.18) + rng.normal(0, 0.07, 3))
+        if rng.random() < 0.12:
+            gain *= rng.uniform(0.12, 0.5)
+        gamma = np.exp(rng.normal(0, 0.2))
+        levels = 255 * (np.arange(256)[:, None] / 255) ** gamma * gain + rng.normal(0, 8)
+        image = cv2.LUT(image, np.clip(levels, 0, 255).astype(np.uint8)[None])
+    if rng.random() < 0.12:
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    if rng.random() < 0.2:
+        noise = np.empty(image.shape, np.int16)
+        cv2.setRNGSeed(int(rng.integers(2**31)))
+        cv2.randn(noise, 0, float(rng.uniform(2, 18)))
+        image = cv2.add(image, noise, dtype=cv2.CV_8U)
+    if rng.random() < 0.2:
+        quality = int(rng.integers(20, 80))
+        image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+    return image
