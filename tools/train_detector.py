@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import math
 import multiprocessing
 import queue
@@ -23,8 +24,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from tools.data.boxes import load_labels
-from tools.data.detection import Mosaics
+from tools.data import detection
 from tools.models.faceboxes import FaceBoxes, boxes_at, grid_points
 
 CHECKPOINT_S = 180.0
@@ -35,16 +35,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, default=Path("runs/data"), help="folder for the decoded photographs")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dry-run", action="store_true", help="two steps, to see that everything fits together")
     args = parser.parse_args()
     config = tomllib.loads(args.config.read_text(encoding="utf-8"))
     if args.dry_run:
         config["train"] |= {"steps": 2, "batch": 2}
-    train(config, args.out, args.threads)
+    train(config, args.out, args.cache, args.threads)
 
 
-def train(config: dict, out: Path, threads: int = 1) -> None:
+def train(config: dict, out: Path, cache: Path, threads: int = 1) -> None:
     """Train to the end of the recipe; a checkpoint every three minutes."""
     torch.set_num_threads(threads)
     settings = config["train"]
@@ -70,7 +71,7 @@ def train(config: dict, out: Path, threads: int = 1) -> None:
     points, strides = grid_points(settings["size_px"], settings["size_px"], device)
     saved_s = started_s = time.monotonic()
     first, sums = step, np.zeros(3)
-    with batches(settings, seed=settings["seed"] + step) as next_batch:
+    with batches(settings, cache, step) as next_batch:
         while step < settings["steps"]:
             for group in optimiser.param_groups:
                 group["lr"] = settings["lr"] * schedule(step, settings)
@@ -212,10 +213,11 @@ def overlaps(a, b):
 class batches:
     """Context manager: a function that returns the next batch, made by a process of its own."""
 
-    def __init__(self, settings: dict, seed: int):
+    def __init__(self, settings: dict, cache: Path, step: int):
+        detection.load(cache)  # decodes the photographs when it is the first time
         context = multiprocessing.get_context("spawn")
         self._queue = context.Queue(maxsize=6)
-        self._process = context.Process(target=_supply, args=(self._queue, settings, seed), daemon=True)
+        self._process = context.Process(target=_supply, args=(self._queue, settings, cache, step), daemon=True)
 
     def __enter__(self):
         self._process.start()
@@ -234,12 +236,12 @@ class batches:
                     raise RuntimeError("the process that makes the batches has ended") from None
 
 
-def _supply(out, settings: dict, seed: int) -> None:
+def _supply(out, settings: dict, cache: Path, step: int) -> None:
     cv2.setNumThreads(1)
-    photos = [photo for photo in load_labels() if not photo.validation]
-    mosaics = Mosaics(photos, settings["size_px"], seed)
-    while True:
-        images, faces, unsure = zip(*(mosaics.sample() for _ in range(settings["batch"])), strict=True)
+    sampler = detection.Sampler(detection.load(cache), settings["size_px"])
+    for number in itertools.count(step):
+        pictures = range(number * settings["batch"], (number + 1) * settings["batch"])
+        images, faces, unsure = zip(*map(sampler.sample, pictures), strict=True)
         out.put((np.stack(images), list(faces), list(unsure)))
 
 
