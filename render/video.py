@@ -83,7 +83,7 @@ class VideoSink:
         self._closed = False
         self._keep_partial = False  # when only joining it with the sound fails
         self._failure: str | None = None
-        self._queue: queue.Queue[bytes | np.ndarray | None] = queue.Queue(WAITING_FRAMES)
+        self._queue: queue.Queue[tuple[float, np.ndarray] | None] = queue.Queue(WAITING_FRAMES)
         preset = ["ultrafast", "-x264-params", REALTIME] if config.preset == "realtime" else [config.preset]
         self._ffmpeg = _Ffmpeg([
             *("-f", "matroska", "-i", "pipe:0", "-map", "0:v"),
@@ -110,11 +110,11 @@ class VideoSink:
                 self.close()
 
     def write(self, image: np.ndarray, frame: Frame) -> None:
-        """Add a picture; returns when it is queued, and the array may then be changed.
+        """Queue a picture; waits only while the queue is full.
 
         Parameters
         ----------
-        image : (H, W, 3) uint8, BGR, of the size told at opening
+        image : (H, W, 3) uint8, BGR, of the size told at opening; handed over, so draw the next one into another array
         frame : what the picture was drawn from; its time says when the picture is shown
 
         Raises
@@ -133,9 +133,7 @@ class VideoSink:
         else:
             self._last_s = max(frame.time_s, self._last_s + SMALLEST_STEP_S)
         self.frames += 1
-        planes = bgr_to_i420(image)
-        self._put(matroska_block(self._last_s - self._first_s, planes.nbytes))
-        self._put(planes)
+        self._put((self._last_s - self._first_s, image))
 
     def close(self) -> None:
         """Complete the file and give it its name; without a frame there will be no file. May be called twice.
@@ -172,7 +170,7 @@ class VideoSink:
                 self._joined.unlink(missing_ok=True)
 
     def _failed(self) -> SinkError:
-        reason = self._ffmpeg.last_error() or f"the encoder ended with status {self._ffmpeg.status}"
+        reason = self._ffmpeg.last_error() or self._failure or f"the encoder ended with status {self._ffmpeg.status}"
         return SinkError(f"{self.path}: the video cannot be written: {reason}; is the disk full?")
 
     def _put(self, item) -> None:
@@ -187,9 +185,15 @@ class VideoSink:
             raise self._failed()
 
     def _feed(self) -> None:
-        """Runs in the thread: hand over what is queued until a None comes."""
-        while self._failure is None and (item := self._queue.get()) is not None:
-            self._write_bytes(item)
+        """Runs in the thread: convert and hand over what is queued until a None comes."""
+        try:
+            while self._failure is None and (item := self._queue.get()) is not None:
+                time_s, image = item
+                planes = bgr_to_i420(image)
+                self._write_bytes(matroska_block(time_s, planes.nbytes))
+                self._write_bytes(planes)
+        except Exception as error:  # the thread's end must not leave the writer waiting
+            self._failure = str(error)
         with contextlib.suppress(OSError):
             self._ffmpeg.stdin.close()
 

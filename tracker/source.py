@@ -84,8 +84,15 @@ def _open_url(url: str, scheme: str, config: SourceConfig, start_s, max_frames, 
         if image is not None:
             refuse_start(start_s, url)
             return _RemoteImage(url, image, max_frames)
-        if what == "file" and live is not True:
-            return VideoFile(url, start_s, max_frames, config.stall_s)
+        if what != "stream" and live is not True:
+            try:
+                return VideoFile(url, start_s, max_frames, config.stall_s)
+            except SourceError as error:
+                if what == "file":
+                    raise
+                # An index at the end of the file cannot be reached then.
+                remedy = "the server sends files from their beginning only; download it first"
+                raise SourceError(f"{error} Or {remedy}") from error
     elif scheme not in ("rtsp", "rtsps"):
         raise SourceError(f"{url}: expected http, https or rtsp, found {scheme}")
     refuse_start(start_s, url)
@@ -103,7 +110,7 @@ class _RemoteImage(ImageFiles):
 
 
 def _probe(url: str, timeout_s: float) -> tuple[str, np.ndarray | None]:
-    """Ask a server what it has: "file" or "stream", or "image" and the image."""
+    """Ask a server what it has: "file", "file from its beginning", "stream", or "image" and the image."""
     # Here, because they take 10 ms of the start and few sources are addresses.
     import http.client
     import urllib.error
@@ -120,8 +127,10 @@ def _probe(url: str, timeout_s: float) -> tuple[str, np.ndarray | None]:
                 text = reply.read(LARGEST_DOWNLOAD)
                 # A master playlist only names others, as films and broadcasts both do: taken for a broadcast.
                 return ("file" if b"#EXT-X-ENDLIST" in text else "stream"), None
-            finite = reply.headers.get("Content-Length") is not None and not kind.startswith("multipart/")
-            return ("file" if finite else "stream"), None
+            if reply.headers.get("Content-Length") is None or kind.startswith("multipart/"):
+                return "stream", None
+            parts = reply.headers.get("Accept-Ranges") == "bytes"
+            return ("file" if parts else "file from its beginning"), None
     except urllib.error.HTTPError as error:
         raise SourceError(f"{url}: the server answered {error.code} {error.reason}; check the address") from error
     except TimeoutError as error:

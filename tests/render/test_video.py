@@ -175,16 +175,6 @@ def test_times_that_stand_still_or_go_back_do_not_lose_frames(tmp_path):
     assert [number_of(frame.image) for frame in frames_of(tmp_path / "out.mp4")] == list(range(5))
 
 
-def test_the_array_may_be_used_again(tmp_path):
-    image = np.empty((HEIGHT, WIDTH, 3), np.uint8)
-    with open_video_sink(tmp_path / "out.mp4", size_wh=(WIDTH, HEIGHT), fps=30.0) as sink:
-        for index in range(40):
-            image[:] = numbered_image(index)
-            sink.write(image, frame(index))
-            image[:] = 0
-    assert [number_of(frame.image) for frame in frames_of(tmp_path / "out.mp4")] == list(range(40))
-
-
 def test_colours(tmp_path):
     """Against the matrix of BT.601, and through the encoder and back."""
     bgr = np.array([[b, g, r] for b in (0, 128, 255) for g in (0, 128, 255) for r in (0, 128, 255)], np.float64)

@@ -191,6 +191,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.go.clear()
         self.server.go.wait()
 
+    def send_broadcast(self):
+        """H.264 in a transport stream, twice as fast as it should be."""
+        self._reply("video/mp2t")
+        data = self.server.clip.read_bytes()
+        for start in range(0, len(data), 1316):
+            self.wfile.write(data[start : start + 1316])
+            time.sleep(0.005)
+
     def send_page(self):
         self._body("text/html", b"<p>no video here</p>")
 
@@ -269,11 +277,10 @@ def test_mjpeg_is_live(server):
 
 def test_a_stream_that_pauses_goes_on(server):
     with open_source(f"{server.url}/mjpeg", SourceConfig(stall_s=5.0)) as source:
-        next(source)
-        server.go.clear()
-        threading.Timer(0.5, server.go.set).start()
         frames = [next(source)]
-        while frames[-1].time_s - frames[0].time_s < 0.6:
+        server.go.clear()
+        threading.Timer(0.6, server.go.set).start()
+        while frames[-1].time_s - frames[0].time_s < 0.8:
             frames.append(next(source))
     assert max(b.time_s - a.time_s for a, b in itertools.pairwise(frames)) > 0.2
     assert number_of(frames[-1].image) > number_of(frames[0].image)
@@ -306,6 +313,22 @@ def test_a_stream_that_ends_is_read_to_its_end(server):
         frames = list(source)
     assert [number_of(frame.image) for frame in frames] == list(range(20))
     assert source.exhausted and not source.live and source.dropped == 0
+
+
+def test_a_broadcast_of_h264(server, tmp_path):
+    server.clip = make_clip(tmp_path / "broadcast.ts", 120)
+    with open_source(f"{server.url}/broadcast") as source:
+        frames = list(source)
+    told = [number_of(frame.image) for frame in frames]
+    assert source.live and source.exhausted and told == sorted(set(told)) and told[-1] == 119
+    assert len(frames) + source.dropped <= 120
+    assert all(0 <= time.monotonic() - frame.captured_s < 60 for frame in frames)
+
+
+def test_a_large_file_with_its_index_at_the_end_needs_a_server_that_sends_parts(server, tmp_path):
+    server.clip = make_clip(tmp_path / "large.mp4", 60, options=["-crf", "0", "-vf", "noise=alls=60:allf=t"])
+    with pytest.raises(SourceError, match="from their beginning only; download it first"):
+        open_source(f"{server.url}/clip.mp4")
 
 
 @pytest.mark.parametrize(
