@@ -60,7 +60,8 @@ def cut_faces(known: labels.Labels, out: Path) -> None:
         rois[i] = roi.x, roi.y, roi.size, roi.roll_deg
     images.flush()
     group = np.array([photos[row].group for row in known.photo])
-    fields |= {"points": points, "annotated": annotated, "mesh": mesh, "depth": depth, "roi": rois, "group": group}
+    identity = np.array([photos[row].identity for row in known.photo])
+    fields |= {"identity": identity, "points": points, "annotated": annotated, "mesh": mesh, "depth": depth, "roi": rois, "group": group}
     np.savez(out / "faces.npz", **fields)
 
 

@@ -5,7 +5,7 @@ Every picture is made from a number alone, so that a training that is resumed se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -56,12 +56,17 @@ def load(cache: Path) -> Photos:
                 image = cv2.imread(str(material.folder() / "faces" / label.file))
                 file.write(image.tobytes())
                 shapes.append(image.shape[:2])
-        np.savez(table, shape=np.array(shapes, np.int64), file=np.array([label.file for label in labels]))
+        np.savez(table, shape=np.array(shapes, np.int64), photo=np.array([label.file for label in labels]))
     with np.load(table) as file:
         shape = file["shape"]
-        if file["file"].tolist() != [label.file for label in labels]:
+        if file["photo"].tolist() != [label.file for label in labels]:
             raise ValueError(f"{table}: expected the photographs of {material.folder()}, found others; delete it")
     start = np.concatenate([[0], np.cumsum(shape.prod(1) * 3)[:-1]])
+    # what lies beyond the photograph nobody sees
+    labels = [
+        replace(label, faces=np.clip(label.faces, 0, (w, h, w, h)), ignored=np.clip(label.ignored, 0, (w, h, w, h)))
+        for label, (h, w) in zip(labels, shape.astype(np.float32), strict=True)
+    ]
     return Photos(labels, np.memmap(pixels, np.uint8, "r"), start, shape)
 
 
@@ -118,7 +123,14 @@ class Sampler:
         self._photos = photos
         self._size = size
         self._by_group = {
-            group: np.array([i for i, p in enumerate(photos.labels) if p.group == group and not p.validation])
+            # a photograph of people of whom no labeller saw the face teaches nothing, and may teach wrong
+            group: np.array(
+                [
+                    i
+                    for i, p in enumerate(photos.labels)
+                    if p.group == group and not p.validation and (len(p.faces) or group == "backgrounds")
+                ]
+            )
             for group in GROUP_SHARES
         }
         self._heads = np.array(
@@ -159,7 +171,7 @@ class Sampler:
     def _mosaic(self, rng: np.random.Generator, canvas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Photographs side by side, in rows and columns of uneven size."""
         size = self._size
-        count = rng.choice([1, 2, 3, 4], p=[0.4, 0.35, 0.17, 0.08])
+        count = rng.choice([1, 2, 3, 4], p=[0.35, 0.35, 0.2, 0.1])
         edges = []
         for _ in range(2):
             parts = rng.uniform(1, 1.8, count)
@@ -194,6 +206,8 @@ class Sampler:
             scale = np.exp(rng.uniform(np.log(0.35), np.log(1.6)))
             centre = rng.uniform(0.2, 0.8, 2) * image.shape[1::-1]
             target = np.array([width, height]) / 2
+        if rng.random() < 0.75:  # mostly photograph, not frame
+            scale = max(scale, 0.85 * min(width / image.shape[1], height / image.shape[0]))
         scale = float(np.clip(scale, 0.04, MAX_SCALE.get(group, 3.0)))
         stretch = np.exp(rng.normal(0, 0.1) + (rng.uniform(0.0, 0.4) if group == "crowds" else 0.0))
         angle = rng.uniform(-45, 45) if rng.random() < 0.35 else rng.normal(0, 5)

@@ -29,6 +29,15 @@ NOT_ARKIT = ("PupilDilate", "cheekRaiser")
 LEFT_BALL, RIGHT_BALL = slice(21451, 23021), slice(23021, 24591)
 LIGHT_TRIANGLES = 2600
 
+# ICT vertices where annotators of photographs put the 68 points; ICT's own list lies up to 13 mm away (brows' inner ends,
+# jaw). Found by fitting the model to annotated faces and moving each landmark by what was left over.
+LANDMARKS_68 = (
+    1639, 1050, 1054, 367, 746, 844, 242, 801, 966, 3042, 2483, 3085, 2987, 2608, 3274, 3270, 3848, 268, 493, 1914,
+    2041, 2005, 4205, 4237, 4114, 2734, 2509, 978, 1348, 4840, 4857, 68, 2076, 5, 4270, 2309, 1507, 1542, 1537, 1528,
+    1518, 1511, 3742, 3751, 3756, 3721, 3725, 3732, 5708, 5665, 2081, 0, 4275, 6170, 6213, 6346, 6461, 5518, 5957,
+    5841, 5702, 5739, 5533, 6244, 6207, 6455, 5517, 5951,
+)
+
 
 def load_ict(path: Path):
     """ICT-FaceKit Light in mm: rows (N, 1 + 100 + 57, 3) of mean, identity and expression; the archive beside it."""
@@ -120,7 +129,7 @@ def build(path: Path) -> dict[str, np.ndarray]:
     rows[:, 0] -= rows[list(canals), 0].mean(axis=0)
     mean = rows[:, 0]
 
-    close_lids(rows, expression_names, count_identity, ict["landmark68"])
+    close_lids(rows, expression_names, count_identity, np.array(LANDMARKS_68))
 
     # per-vertex UV: a corner's; the face has no seam in its layout
     uv = np.zeros((len(rows), 2))
@@ -131,14 +140,14 @@ def build(path: Path) -> dict[str, np.ndarray]:
 
     # the neck ends on a plane from under the chin to under the ears
     packed = np.concatenate([rows.reshape(len(rows), -1), uv], axis=1)
-    chin = mean[ict["landmark68"][8]]
+    chin = mean[np.array(LANDMARKS_68)[8]]
     height = above_neck(mean, chin)
     # and behind the ears' lobes on an upright one
     packed, triangles, old = cut(packed, triangles, np.minimum(height, np.maximum(mean[:, 1] + 22.0, mean[:, 2] - 2.0)))
     rows, uv = packed[:, :-2].reshape(len(packed), -1, 3), packed[:, -2:]
     mean = rows[:, 0]
     new_of = {int(o): i for i, o in enumerate(old) if o >= 0}
-    landmarks = np.array([new_of[int(v)] for v in ict["landmark68"]])
+    landmarks = np.array([new_of[int(v)] for v in np.array(LANDMARKS_68)])
     height = above_neck(mean, chin)
 
     ear = (np.abs(mean[:, 0]) > 66.0) & (mean[:, 2] < 24.0) & (mean[:, 1] > -45.0) & (mean[:, 1] < 50.0)
@@ -195,7 +204,7 @@ def build(path: Path) -> dict[str, np.ndarray]:
     light = simplify(mean, skin_triangles, np.isin(np.arange(len(mean)), skin_triangles), len(mean), protected, LIGHT_TRIANGLES)
     light = np.concatenate([light, triangles[len(skin_triangles) :]])
 
-    usable = region == 0
+    usable = (region == 0) | (region == REGIONS.index("neck"))  # the jaw's edge lies where the neck begins
     usable &= ~((np.abs(mean[:, 0]) > 60.0) & (mean[:, 2] < 8.0))
     edges, share = contour_lines(mean, skin_triangles, mean[landmarks[:17]], usable)
 

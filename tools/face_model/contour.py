@@ -8,6 +8,7 @@ CANDIDATES = 24
 # Landmarks 0-16 lie around this point, x = 0; y and z mm. Lines are where the mesh meets planes through it.
 CENTRE_Y_MM = 20.0
 SPACING_MM = 4.0
+EDGE_DROP_MM, BEYOND_EDGE_MM = 2.0, 12.0
 
 
 def contour_lines(mean: np.ndarray, triangles: np.ndarray, jaw: np.ndarray, usable: np.ndarray, reach_mm=(55.0, 45.0)):
@@ -50,7 +51,14 @@ def contour_lines(mean: np.ndarray, triangles: np.ndarray, jaw: np.ndarray, usab
         points, edges, share = points[order], edges[order], share[order]
         length = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
         here = length[np.argmin(((points - point) ** 2).sum(axis=1))]
-        low, high = max(0.0, here - reach_mm[0]), min(length[-1], here + reach_mm[1])
+        # the line goes on over the jaw's edge, and ends soon after it: the neck is no contour of the face
+        out = (points - centre) @ outward
+        edge = start = int(np.argmin(((points - point) ** 2).sum(axis=1)))
+        while start + 1 < len(out) and out[start + 1] > out[edge] - EDGE_DROP_MM:
+            start += 1
+            edge = start if out[start] > out[edge] else edge
+        high = min(length[edge] + BEYOND_EDGE_MM, here + reach_mm[1], length[-1])
+        low = max(0.0, here - reach_mm[0])
         wanted = np.linspace(low, high, CANDIDATES)
         pick = np.abs(length[:, None] - wanted).argmin(axis=0)
         all_edges.append(edges[pick])
