@@ -39,6 +39,13 @@ def make_context(in_window: bool = False):
         raise RenderError(f"expected OpenGL 3.3, found none ({text}); use --renderer cpu") from error
 
 
+def release_context(context) -> None:
+    """Give a context back and leave the thread without one: a window's, by another API, may follow."""
+    with context:
+        pass  # what leaves the block is no longer current
+    context.release()
+
+
 def gl_version(context) -> str:
     """Renderer and version as the driver tells them."""
     info = context.info

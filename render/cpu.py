@@ -22,7 +22,7 @@ class CpuRenderer(Renderer):
 
     def __init__(self, geometry: Geometry, views: Sequence[str]):
         super().__init__(geometry, views)
-        self._samples = np.empty((0, 0), np.int64)  # grows with the faces
+        self._samples = np.empty(0, np.int64)  # grows with the faces
         # the kernels are compiled, or loaded, now and not in the first frame
         self._compile()
 
@@ -46,10 +46,9 @@ class CpuRenderer(Renderer):
         x0, y0, x1, y1 = patch.rect
         height, width = y1 - y0, x1 - x0
         wide = 4 * width + 4  # the rasteriser works on pairs of pixels
-        if self._samples.shape[0] < height or self._samples.shape[1] < wide:
-            shape = max(height, self._samples.shape[0]), max(wide, self._samples.shape[1])
-            self._samples = np.empty(shape, np.int64)
-        samples = self._samples[:height, :wide]
+        if self._samples.size < height * wide:
+            self._samples = np.empty(height * wide, np.int64)
+        samples = self._samples[: height * wide].reshape(height, wide)
         samples[:] = 0
         z_min = min(surface.vertices[:, 2].min() for surface in patch.surfaces)
         z_max = max(surface.vertices[:, 2].max() for surface in patch.surfaces)

@@ -62,7 +62,7 @@ def geometry_of(model) -> Geometry:
         mean=mean,
         triangles=triangles,
         light_triangles=light,
-        albedo=_albedo(model, mean, points),
+        albedo=_albedo(model, mean, triangles, points),
         opacity=_opacity(mean, triangles),
         nose_to_centre_mm=centre - points[NOSE].mean(axis=0),
     )
@@ -79,7 +79,7 @@ def _facing_viewer(mean: np.ndarray, triangles) -> np.ndarray:
     return triangles
 
 
-def _albedo(model, mean: np.ndarray, points: np.ndarray) -> np.ndarray:
+def _albedo(model, mean: np.ndarray, triangles: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Colour of each vertex: skin, lips found from the landmarks, eyes and mouth where the model names them."""
     albedo = np.tile(np.float32(SKIN), (len(mean), 1))
     region, names = getattr(model, "region", None), getattr(model, "region_names", None)
@@ -92,8 +92,19 @@ def _albedo(model, mean: np.ndarray, points: np.ndarray) -> np.ndarray:
                 inside |= region == index
     lips = _in_polygon(mean, points[OUTER_LIP]) & ~_in_polygon(mean, points[INNER_LIP])
     lips &= ~inside & (mean[:, 2] > points[OUTER_LIP, 2].min() - 3.0)
-    albedo[lips] = LIPS
-    return albedo
+    # the border of the lips follows the triangles: soften it
+    share = _smooth(lips.astype(np.float32), triangles, inside)[:, None]
+    return (albedo * (1 - share) + np.float32(LIPS) * share).astype(np.float32)
+
+
+def _smooth(values: np.ndarray, triangles: np.ndarray, fixed: np.ndarray, rounds: int = 2) -> np.ndarray:
+    """Average each value with its neighbours' mean; the fixed ones keep theirs."""
+    edges = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    count = np.maximum(np.bincount(edges[:, 0], minlength=len(values)), 1)
+    for _ in range(rounds):
+        mean = np.bincount(edges[:, 0], weights=values[edges[:, 1]], minlength=len(values)) / count
+        values = np.where(fixed, values, (values + mean) / 2)
+    return values
 
 
 def _in_polygon(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
@@ -197,7 +208,7 @@ def lit_colours(normals: np.ndarray, albedo: np.ndarray, opacity: np.ndarray, co
         shine = np.float32(0.16) * half * half
         # what turns away from the viewer lets more of the picture through: no hard outline on the cheek
         facing = min(max(z, np.float32(0)) * np.float32(2.2), one)
-        alpha = opacity[i] * (np.float32(0.34) + np.float32(0.38) * facing)
+        alpha = opacity[i] * (np.float32(0.28) + np.float32(0.35) * facing)
         for c in range(3):
             value = min(light * albedo[i, c] + shine, one)
             colours[i, c] = np.uint8(value * alpha * np.float32(255) + np.float32(0.5))

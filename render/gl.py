@@ -9,7 +9,7 @@ import moderngl
 import numpy as np
 
 from render.camera import pixel_to_clip
-from render.context import gl_version
+from render.context import gl_version, release_context
 from render.geometry import Geometry
 from render.surface import SURFACE_VIEWS, WIRE_RADIUS_PX, Patch, SurfaceView, depth_values, patches, place
 from render.views import Renderer, overlay_capsules
@@ -216,5 +216,5 @@ class GlRenderer(Renderer):
     def close(self) -> None:
         if self.context is not None:
             self.picture = self._layer = None
-            self.context.release()
+            release_context(self.context)
             self.context = None

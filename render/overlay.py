@@ -15,7 +15,7 @@ AXIS_MM = 75.0
 AXIS_COLOURS = ((60, 60, 235), (70, 200, 70), (240, 130, 40))  # x red, y green, z blue; BGR
 BOX_COLOUR = (40, 255, 0)
 # half size of the square behind the head; the one before it and the depth are 4/3 of that (3DDFA's pose box)
-BOX_HALF_MM = 82.0
+BOX_HALF_MM = 70.0
 SHADE = (0, 0, 0)
 EDGE_COLOUR = (90, 220, 120)
 POINT_COLOUR = (40, 255, 60)

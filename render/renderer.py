@@ -56,7 +56,7 @@ def open_renderer(choice: str, model, views: Sequence[str]) -> Renderer:
 
 
 def _open_gl(geometry: Geometry, views: Sequence[str]) -> Renderer:
-    from render.context import make_context
+    from render.context import make_context, release_context
 
     context = make_context()
     try:
@@ -64,10 +64,10 @@ def _open_gl(geometry: Geometry, views: Sequence[str]) -> Renderer:
 
         return GlRenderer(geometry, views, context)
     except RenderError:
-        context.release()
+        release_context(context)
         raise
     except Exception as error:  # shaders that a driver does not like
-        context.release()
+        release_context(context)
         raise RenderError(f"expected a working OpenGL 3.3, found: {error}; use --renderer cpu") from error
 
 
