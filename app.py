@@ -12,7 +12,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Before OpenCV loads: its messages are not for the user, ours are.
+# Before the libraries load. Our matrices are small: pools of threads that wait for each other only cost.
+for pool in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(pool, "1")
+# OpenCV's messages are not for the user, ours are.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
@@ -20,6 +23,7 @@ from detect import DetectorConfig, open_detector
 from render.image import ImageSink
 from render.renderer import VIEWS, open_renderer
 from render.video import OutputConfig, open_video_sink
+from render.window import open_window
 from tracker import __version__
 from tracker.config import load_config, to_toml
 from tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError
@@ -71,7 +75,7 @@ class Summary:
     def add(self, frame: Frame, faces: tuple[FaceTrack, ...]) -> None:
         self.frames += 1
         self.with_face += bool(faces)
-        self.ids.update((frame.source if frame.first else "", face.id) for face in faces)
+        self.ids.update((frame.source, face.id) for face in faces)
 
     def text(self, output: Path | None) -> str:
         seconds = time.perf_counter() - self.started_s
@@ -118,7 +122,7 @@ def run(source: Source, tracker: FaceTracker, renderer, sink, window, log, stage
                     sink.write(picture, frame, *([] if depth is None else [depth]))
             if window:
                 with stages("draw"):
-                    window.show(frame.image, faces)
+                    window.show(frame.image, faces, stages.last_ms("frame"))
             if log:
                 log.write(frame_record(frame, faces))
             stages.add("frame", start_ns, time.perf_counter_ns())
@@ -295,7 +299,8 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         if args.output:
             sink = parts.enter_context(open_sink(args.output, source, config.output))
         if wants_window:
-            window = parts.enter_context(open_window(f"facet - {source.name}", renderer, KEYS_HELP))
+            mirror = args.webcam is not None and not args.no_mirror
+            window = parts.enter_context(open_window(f"facet - {source.name}", renderer, KEYS_HELP, mirror))
         if args.log:
             log = parts.enter_context(contextlib.closing(JsonLinesLog(args.log)))
         drawn = f"; renderer: {renderer.name}" if renderer else ""
