@@ -11,6 +11,7 @@ import glob
 import os
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
 from tracker.errors import SourceError
@@ -68,7 +69,7 @@ def open_source(
             raise SourceError(f"{spec}: cannot be read (permission denied)")
         if os.path.getsize(spec) == 0:
             raise SourceError(f"{spec}: expected a video or an image, found an empty file")
-        if is_image_name(spec):
+        if is_image_name(spec) or (cv2.haveImageReader(spec) and not spec.lower().endswith(".gif")):  # a GIF may move
             return open_images(spec, start_s, max_frames)
         return VideoFile(spec, start_s, max_frames)
     if glob.has_magic(spec):

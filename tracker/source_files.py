@@ -7,6 +7,7 @@ import re
 import struct
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,12 @@ import numpy as np
 from tracker.errors import SourceError
 from tracker.source_base import SMALLEST_STEP_S, Picture, Source, believable_fps, refuse_start
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2", ".hdr")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"),
+    *(".avif", ".jfif", ".jp2", ".ppm", ".pgm", ".pbm", ".pfm", ".hdr"),
+)
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")  # what the pixels need, and the orientation
 
 # A damaged packet makes one grab fail and the next one go on; at the end of a file every grab fails, at 20 us each.
 FAILED_GRABS_AT_END = 1000
@@ -231,13 +237,29 @@ def read_image(path: str) -> np.ndarray:
 def decode_image(data: np.ndarray, name: str) -> np.ndarray:
     """Decode the bytes of an image file, (N,) uint8, as `read_image` does; `name` is for the message."""
     try:
+        if data[:8].tobytes() == PNG_SIGNATURE:
+            data = _checked_png(data)
         image, kinds, chunks = cv2.imdecodeWithMetadata(data, cv2.IMREAD_UNCHANGED)
-    except cv2.error:
+    except (cv2.error, struct.error, ValueError):
         image = None
     if image is None or image.size == 0:
         raise SourceError(f"{name}: expected an image, found {data.size} bytes that are none; is the file complete?")
     exif = [bytes(chunk) for kind, chunk in zip(kinds, chunks, strict=True) if kind == cv2.IMAGE_METADATA_EXIF]
     return _upright(_to_bgr8(image), _orientation(exif[0]) if exif else 1)
+
+
+def _checked_png(data: np.ndarray) -> np.ndarray:
+    """The chunks of a PNG that matter; ValueError where it is damaged. Of the others libpng would write to stderr."""
+    content, position, kept = data.tobytes(), 8, [PNG_SIGNATURE]
+    while kept[-1][4:8] != b"IEND":
+        (length,) = struct.unpack_from(">I", content, position)
+        chunk = content[position : position + length + 12]
+        if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+            raise ValueError("damaged PNG")
+        if chunk[4:8] in PNG_CHUNKS:
+            kept.append(chunk)
+        position += len(chunk)
+    return np.frombuffer(b"".join(kept), np.uint8)
 
 
 def _to_bgr8(image: np.ndarray) -> np.ndarray:

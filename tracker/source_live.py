@@ -25,7 +25,7 @@ from tracker.errors import SourceError
 from tracker.source_base import Picture, Source, SourceConfig, believable_fps, refuse_start
 
 CAMERA_FAILURES = 10  # reads in a row; cameras miss a frame now and then, above all the first
-CLOSE_S = 2.0  # how long closing waits for a read in progress
+CLOSE_S = 1.0  # how long closing waits for a read in progress
 
 
 class ThreadedSource(Source):

@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 import threading
+import zlib
 
 import cv2
 import numpy as np
@@ -333,6 +334,50 @@ def test_a_single_pixel(tmp_path, name):
     source, (frame,) = read(write(tmp_path / name, np.full((1, 1, 3), 90, np.uint8)))
     assert frame.image.shape == (1, 1, 3) and abs(int(frame.image[0, 0, 0]) - 90) <= 2
     assert source.size_wh == (1, 1)
+
+
+def test_a_picture_is_known_by_its_content(tmp_path):
+    path = tmp_path / "picture"
+    path.write_bytes(cv2.imencode(".png", numbered_image(3))[1].tobytes())
+    source, frames = read(path)
+    assert source.still and numbers(frames) == [3]
+
+
+def test_a_gif_moves(clip, tmp_path):
+    ffmpeg("-i", clip, "-frames:v", 5, tmp_path / "moving.gif")
+    source, frames = read(tmp_path / "moving.gif")
+    assert not source.still and numbers(frames) == list(range(5))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tiff", ".webp", ".bmp"])
+@pytest.mark.parametrize("part", [0.3, 0.7])
+def test_half_an_image_is_quiet(tmp_path, suffix, part, capfd):
+    """An error or a picture with an empty part, as the format will have it; the decoders say nothing of their own."""
+    path = tmp_path / f"half{suffix}"
+    data = cv2.imencode(suffix, np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))[1].tobytes()
+    path.write_bytes(data[: int(len(data) * part)])
+    try:
+        assert read(path)[1][0].image.shape == (64, 64, 3)
+    except SourceError as error:
+        assert "\n" not in str(error)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_remarkable_chunks_of_a_png_are_quiet(tmp_path, capfd):
+    def chunk(kind, content):
+        return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+    image = numbered_image(5)
+    data = cv2.imencode(".png", image)[1].tobytes()
+    odd = chunk(b"iCCP", b"profile\0\0" + zlib.compress(b"no profile")) + chunk(b"gAMA", b"\0\0\0\0")
+    turned = chunk(b"eXIf", exif(6, "big")[10:])
+    (tmp_path / "odd.png").write_bytes(data[:33] + odd + turned + data[33:])
+    _, (frame,) = read(tmp_path / "odd.png")
+    assert np.array_equal(frame.image, np.rot90(image, -1))
+    (tmp_path / "bad.png").write_bytes(data[:60] + b"!" + data[61:])
+    with pytest.raises(SourceError, match=r"bad\.png: expected an image"):
+        open_source(str(tmp_path / "bad.png"))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_start_time_is_refused_for_images(tmp_path):
