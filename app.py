@@ -189,7 +189,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"facet {__version__}")
     source = parser.add_argument_group("source")
-    source.add_argument("-f", "--file", metavar="SOURCE", help="video, image, folder or glob of images, URL, '-' (raw BGR)")
+    source.add_argument(
+        "-f", "--file", metavar="SOURCE", help="video, image, folder or glob of images, URL, '-' (raw BGR)"
+    )
     source.add_argument("--webcam", nargs="?", const=0, type=int, metavar="N", help="camera N (default 0)")
     source.add_argument("--list-cameras", action="store_true", help="list the cameras and exit")
     source.add_argument("--no-mirror", action="store_true", help="show the webcam as it is, not as a mirror")
@@ -199,9 +201,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     output = parser.add_argument_group("output")
     output.add_argument("-o", "--output", type=Path, metavar="OUT", help=".mp4, .mkv, .mov, .jpg, .png, or a folder")
     output.add_argument("--view", default="mesh,axes", metavar="LIST", help=f"in order: {', '.join(VIEWS)}, none")
-    output.add_argument("--renderer", choices=("auto", "gl", "cpu"), default="auto", help="default auto: the faster here")
+    output.add_argument(
+        "--renderer", choices=("auto", "gl", "cpu"), default="auto", help="default auto: the faster here"
+    )
     output.add_argument("--log", type=Path, metavar="PATH", help="a record of each frame, .jsonl")
-    output.add_argument("--profile", nargs="?", const="", metavar="PATH", help="latencies by stage; .json: Chrome trace")
+    output.add_argument(
+        "--profile", nargs="?", const="", metavar="PATH", help="latencies by stage; .json: Chrome trace"
+    )
     output.add_argument("--no-window", action="store_true", help="show no window")
     output.add_argument("--quiet", action="store_true", help="print errors only")
     config = parser.add_argument_group("settings")
@@ -327,7 +333,9 @@ def report_profile(stages: Stages, path: str, say) -> None:
         try:
             Path(path).write_text(json.dumps(stages.chrome_trace()), encoding="utf-8")
         except OSError as error:
-            raise SinkError(f"--profile {path}: cannot be written ({error.strerror}); name a folder that exists") from error
+            raise SinkError(
+                f"--profile {path}: cannot be written ({error.strerror}); name a folder that exists"
+            ) from error
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -3,51 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from tests.conftest import ROOT, material
-
-APP = [sys.executable, str(ROOT / "app.py")]
-OWN = ROOT / "weights" / "regressor.onnx"
-UPSTREAM = ROOT / "weights" / "upstream" / "mb05_120x120.onnx"
-
-
-def run(*options, stdin=None, timeout=300, env=None):
-    """Run app.py without a display."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")} | (env or {})
-    return subprocess.run(
-        [*APP, *map(str, options)], capture_output=True, text=stdin is None, input=stdin, timeout=timeout, env=environment,
-        cwd=ROOT, check=False,
-    )  # fmt: skip
-
-
-def assert_one_line(done, status, *words):
-    """The mistake is told in one line with these words, and no traceback."""
-    text = done.stderr if isinstance(done.stderr, str) else done.stderr.decode()
-    assert done.returncode == status, text
-    lines = [line for line in text.splitlines() if line.strip()]
-    assert len(lines) == 1, text
-    for word in words:
-        assert word in lines[0], lines[0]
-
-
-@pytest.fixture(scope="session")
-def networks():
-    """Options that name networks which are there."""
-    if OWN.exists():
-        return []
-    if UPSTREAM.exists():
-        return ["--config", ROOT / "configs" / "3ddfa_v2.toml"]
-    pytest.skip("no networks: run python -m tools.import_3ddfa")
+from tests.program import APP, assert_one_line, records, run
 
 
 @pytest.fixture(scope="session")
@@ -61,10 +26,6 @@ def empty_clip(tmp_path_factory):
         writer.write(picture)
     writer.release()
     return path
-
-
-def records(path):
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
 # What works
@@ -144,7 +105,9 @@ def test_a_folder_of_images(networks, tmp_path):
     assert done.returncode == 1
     assert "broken.jpg" in done.stderr
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["JianzhuGuo.jpg", "emma.jpg"]
-    assert [record["faces"][0]["id"] for record in records(tmp_path / "log.jsonl")] == [1, 1], "each still is taken alone"
+    assert [record["faces"][0]["id"] for record in records(tmp_path / "log.jsonl")] == [1, 1], (
+        "each still is taken alone"
+    )
 
 
 def test_a_real_clip_is_tracked_in_every_frame(networks, tmp_path):
@@ -156,9 +119,19 @@ def test_a_real_clip_is_tracked_in_every_frame(networks, tmp_path):
     assert [line["frame"] for line in lines] == list(range(45))
     assert all(len(line["faces"]) == 1 and line["faces"][0]["id"] == 1 for line in lines)
     stages = json.loads(trace.read_text())["otherData"]["stages"]
-    assert {"read", "detect", "crop", "regress", "model", "update", "step", "step_detect", "draw", "write", "frame"} <= set(
-        stages
-    )
+    assert {
+        "read",
+        "detect",
+        "crop",
+        "regress",
+        "model",
+        "update",
+        "step",
+        "step_detect",
+        "draw",
+        "write",
+        "frame",
+    } <= set(stages)
     assert stages["frame"]["n"] == 45
     assert stages["step"]["n"] + stages["step_detect"]["n"] == 45
     assert "p95" in done.stdout
@@ -167,9 +140,7 @@ def test_a_real_clip_is_tracked_in_every_frame(networks, tmp_path):
 def test_raw_frames_on_stdin(networks, tmp_path):
     log = tmp_path / "log.jsonl"
     frames = np.full((3, 48, 64, 3), 90, np.uint8).tobytes()
-    done = run(
-        "-f", "-", "--set", "source.size=64x48", "--set", "source.fps=25", "--log", log, *networks, stdin=frames
-    )
+    done = run("-f", "-", "--set", "source.size=64x48", "--set", "source.fps=25", "--log", log, *networks, stdin=frames)
     assert done.returncode == 0, done.stderr
     assert [record["time_s"] for record in records(log)] == pytest.approx([0, 0.04, 0.08])
 
@@ -279,7 +250,13 @@ def test_no_display_and_no_output(networks, empty_clip):
 def test_damaged_weights(networks, empty_clip, tmp_path):
     (tmp_path / "regressor.onnx").write_bytes(b"nothing")
     done = run(
-        "-f", empty_clip, "--log", tmp_path / "x.jsonl", *networks, "--set", f"regressor.weights={tmp_path}/regressor.onnx"
+        "-f",
+        empty_clip,
+        "--log",
+        tmp_path / "x.jsonl",
+        *networks,
+        "--set",
+        f"regressor.weights={tmp_path}/regressor.onnx",
     )
     assert_one_line(done, 1, "manifest")
 

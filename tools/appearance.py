@@ -38,7 +38,9 @@ def load_thumbnails(photos_each: int = 8) -> dict[str, list[np.ndarray]]:
             low, high = points.min(axis=0), points.max(axis=0)
             zoom = CROP_PX / (LANDMARK_SCALE * (high - low).max())
             x, y = CROP_PX / 2 - zoom * (low + high) / 2
-            crop = cv2.warpAffine(image, np.float32([[zoom, 0, x], [0, zoom, y]]), (CROP_PX, CROP_PX), flags=cv2.INTER_AREA)
+            crop = cv2.warpAffine(
+                image, np.float32([[zoom, 0, x], [0, zoom, y]]), (CROP_PX, CROP_PX), flags=cv2.INTER_AREA
+            )
             people[name].append(appearance.raw_thumbnail(crop, LANDMARK_SCALE))
     return people
 

@@ -78,7 +78,9 @@ def train(config: dict, out: Path, cache: Path, threads: int = 1) -> None:
             images, faces, unsure = next_batch()
             images = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
             logits, distances = net(images.contiguous(memory_format=torch.channels_last))
-            losses = loss(logits, distances, points, strides, to_tensors(faces, device), to_tensors(unsure, device), config)
+            losses = loss(
+                logits, distances, points, strides, to_tensors(faces, device), to_tensors(unsure, device), config
+            )
             total = losses[0] + settings["box_weight"] * losses[1]
             optimiser.zero_grad(set_to_none=True)
             total.backward()
@@ -142,9 +144,10 @@ def loss(logits, distances, points, strides, faces, unsure, config):
             weight[inside & (target == 0)] = 0.0
         probability = logits[image].sigmoid()
         focal = (target - probability).abs() ** 2
-        score_sum = score_sum + (
-            weight * focal * F.binary_cross_entropy_with_logits(logits[image], target, reduction="none")
-        ).sum()
+        score_sum = (
+            score_sum
+            + (weight * focal * F.binary_cross_entropy_with_logits(logits[image], target, reduction="none")).sum()
+        )
         positive = target > 0
         worth = worth + target.sum()
         if positive.any():

@@ -33,7 +33,9 @@ def raw_thumbnail(crop: np.ndarray, landmark_scale: float) -> np.ndarray:
     size = crop.shape[0]
     margin = round(size * (1 - min(1.0, CORE / landmark_scale)) / 2)
     core = crop[margin : size - margin, margin : size - margin]
-    blue, green, red = np.moveaxis(cv2.resize(core, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32), 2, 0)
+    blue, green, red = np.moveaxis(
+        cv2.resize(core, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32), 2, 0
+    )
     luminance = (blue + green + red) / 3
     contrast = (luminance - luminance.mean()) / max(20.0, luminance.std())
     # the divisor of 30 brings colour to the spread of the contrast

@@ -38,7 +38,9 @@ def load_config(cls: type[T], path: Path | str | None = None, overrides: Iterabl
         try:
             table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror or error}); give an existing TOML file") from error
+            raise ConfigError(
+                f"{path}: cannot be read ({error.strerror or error}); give an existing TOML file"
+            ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not valid TOML: {error}") from error
     config = _build(cls, table, str(path))

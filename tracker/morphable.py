@@ -263,7 +263,9 @@ def _unpack(arrays: dict[str, np.ndarray]) -> MorphableModel:
     start, vertex = arrays["expression_start"], arrays["expression_vertex"].astype(np.int32)
     scale = np.repeat(arrays["expression_scale"], np.diff(start))
     expression = np.zeros((len(start) - 1, *arrays["mean"].shape), np.float32)
-    expression[np.repeat(np.arange(len(start) - 1), np.diff(start)), vertex] = arrays["expression_delta"] * scale[:, None]
+    expression[np.repeat(np.arange(len(start) - 1), np.diff(start)), vertex] = (
+        arrays["expression_delta"] * scale[:, None]
+    )
     return make_model(
         arrays["mean"],
         shape_basis,

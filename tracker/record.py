@@ -52,7 +52,9 @@ class JsonLinesLog:
         try:
             self._file = open(self._partial, "w", encoding="utf-8", newline="\n")
         except OSError as error:
-            raise SinkError(f"{path}: cannot be written ({error.strerror}); name a file in a folder that exists") from error
+            raise SinkError(
+                f"{path}: cannot be written ({error.strerror}); name a file in a folder that exists"
+            ) from error
 
     def write(self, record: dict) -> None:
         try:

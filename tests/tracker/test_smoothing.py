@@ -83,7 +83,9 @@ def test_a_resting_face_passes_unchanged_and_noise_is_damped():
     smooth = FaceFilter(SmoothingConfig(), names, pose_from_camera(still))
     raw, out = [], []
     for step in range(120):
-        noisy = still + np.float32([[0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]]) * rng.normal(0, 0.15, (3, 1)).astype("f4")
+        noisy = still + np.float32([[0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]]) * rng.normal(0, 0.15, (3, 1)).astype(
+            "f4"
+        )
         camera, expression = smooth(noisy, pose_from_camera(noisy), np.array([0.1, 0.2], "f4"), step / 30)
         raw.append(noisy[:2, 3])
         out.append(camera[:2, 3])
