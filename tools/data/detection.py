@@ -182,7 +182,8 @@ class Sampler:
             for left, right in zip(edges[1][:-1], edges[1][1:], strict=True):
                 height = bottom - top
                 sizes = (max(10.0, 0.12 * height), 1.05 * height)
-                faces, ignored = self._tile(rng, canvas[top:bottom, left:right], str(rng.choice(names, p=shares)), sizes)
+                group = str(rng.choice(names, p=shares))
+                faces, ignored = self._tile(rng, canvas[top:bottom, left:right], group, sizes)
                 every_face.append(faces + np.array([left, top, left, top], np.float32))
                 every_ignored.append(ignored + np.array([left, top, left, top], np.float32))
         return np.concatenate(every_face), np.concatenate(every_ignored)
@@ -190,7 +191,7 @@ class Sampler:
     def _tile(
         self, rng: np.random.Generator, tile: np.ndarray, group: str, sizes_px: tuple[float, float]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Fill `tile` (h, w, 3) with a photograph of the group such that one of its faces gets a height in the range."""
+        """Fill `tile` (h, w, 3) with a photograph of the group such that one of its faces is as high as asked."""
         index = rng.choice(self._by_group[group])
         label, image = self._photos.labels[index], self._photos.image(index)
         height, width = tile.shape[:2]
@@ -342,7 +343,7 @@ def spoil(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
             angle = rng.uniform(0, np.pi)
             reach = np.array([np.cos(angle), np.sin(angle)]) * (length - 1) / 2
             middle = (length - 1) / 2
-            cv2.line(kernel, *(tuple(int(round(v)) for v in middle + s * reach) for s in (-1, 1)), 1.0)
+            cv2.line(kernel, *(tuple(round(v) for v in middle + s * reach) for s in (-1, 1)), 1.0)
             image = cv2.filter2D(image, -1, kernel / kernel.sum())
     if rng.random() < 0.7:
         gain = np.exp(rng.normal(0, 0.18) + rng.normal(0, 0.07, 3))

@@ -1,0 +1,327 @@
+import tomllib
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT, material
+
+torch = pytest.importorskip("torch", reason="torch is for the tools alone")
+
+from detect import FaceBoxes as Detector  # noqa: E402
+from tools import export_detector, train_detector  # noqa: E402
+from tools.data import detection, labels_boxes  # noqa: E402
+from tools.evaluation import detector as evaluation  # noqa: E402
+from tools.manifest import describe, update_manifest  # noqa: E402
+from tools.models.faceboxes import FaceBoxes, boxes_at, grid_points  # noqa: E402
+from tracker.errors import WeightsError  # noqa: E402
+from tracker.weights import find_entry  # noqa: E402
+
+ASSIGN = {"candidates": 4, "score_power": 0.5, "iou_power": 4.0}
+CONFIG = {"assign": ASSIGN}
+SMALL = {"widths": (8, 8, 8, 8, 8), "neck": 8, "depths": (1, 1, 1)}
+
+
+def label_of(group, validation=False, faces=(), ignored=()):
+    arrays = (np.array(boxes, np.float32).reshape(-1, 4) for boxes in (faces, ignored))
+    return labels_boxes.PhotoBoxes("photo.jpg", group, validation, *arrays)
+
+
+@pytest.fixture
+def photos():
+    """Grey photographs with a bright rectangle where the face is; those kept for validation are red."""
+    images, labels = [], []
+    for group in detection.GROUP_SHARES:
+        for validation in (False, True):
+            image = np.full((120, 100, 3), (0, 0, 255) if validation else (90, 90, 90), np.uint8)
+            faces = [] if group == "backgrounds" else [(30, 40, 70, 90)]
+            for x0, y0, x1, y1 in faces:
+                image[y0:y1, x0:x1] = 230
+            images.append(image)
+            labels.append(label_of(group, validation, faces))
+    pixels = np.concatenate([image.ravel() for image in images])
+    start = np.arange(len(images)) * images[0].size
+    return detection.Photos(labels, pixels, start, np.array([image.shape[:2] for image in images]))
+
+
+# Labels
+
+
+def test_two_labellers_agree_on_a_face_and_their_boxes_are_averaged():
+    faceboxes = np.array([[10, 10, 50, 60, 0.5]], np.float32)
+    mesh = np.array([[12, 14, 52, 64]], np.float32)
+    none = np.zeros((0, 4), np.float32)
+    faces, ignored = labels_boxes.agree(faceboxes, mesh, none, none)
+    np.testing.assert_allclose(faces, [[11, 12, 51, 62]])
+    assert ignored.shape == (0, 4)
+
+
+def test_what_one_labeller_saw_unsurely_is_neither_face_nor_background():
+    none = np.zeros((0, 4), np.float32)
+    seen = np.array([[10, 10, 50, 90, 0.99], [100, 10, 120, 35, 0.97], [200, 10, 220, 35, 0.4]], np.float32)
+    faces, ignored = labels_boxes.agree(seen, none, none, none)
+    np.testing.assert_allclose(faces, seen[1:2, :4])  # a small one, surely seen
+    np.testing.assert_allclose(ignored, seen[[0, 2], :4])
+
+
+def test_what_a_person_annotated_is_a_face():
+    none = np.zeros((0, 4), np.float32)
+    box = np.array([[10, 10, 50, 90]], np.float32)
+    faces, _ = labels_boxes.agree(np.zeros((0, 5), np.float32), none, none, box)
+    np.testing.assert_allclose(faces, box)
+
+
+def test_boxes_move_and_stretch_about_their_centres():
+    box = labels_boxes.restyle(np.array([[10, 20, 30, 60]], np.float32), (0.1, -0.1, 0.5, 2.0))
+    np.testing.assert_allclose(box, [[17, -4, 27, 76]])
+
+
+def test_overlap_of_boxes():
+    a = np.array([[0, 0, 10, 10], [5, 5, 5, 9]], np.float32)
+    np.testing.assert_allclose(labels_boxes.iou(a, np.array([[5, 0, 15, 10]], np.float32)), [[1 / 3], [0]], atol=1e-6)
+    assert labels_boxes.iou(a, np.zeros((0, 4), np.float32)).shape == (2, 0)
+
+
+def test_labels_of_the_material_keep_people_apart():
+    material("faces", "manifest.csv")
+    labels = labels_boxes.read()
+    crowds = [label for label in labels if label.group == "crowds"]
+    assert len(crowds) == 119 and 30 <= sum(label.validation for label in crowds) <= 50
+    from tools.data.material import photos
+
+    sides = {}
+    for photo, label in zip(photos(), labels, strict=False):
+        if photo.identity:
+            sides.setdefault(photo.identity, set()).add(label.validation)
+    assert all(len(side) == 1 for side in sides.values())
+    assert all(np.isfinite(label.faces).all() and label.faces.shape[1:] == (4,) for label in labels)
+
+
+# Pictures
+
+
+def test_a_picture_comes_from_its_number_alone(photos):
+    sampler, other = (detection.Sampler(photos, 128) for _ in range(2))
+    for number in (0, 1, 17):
+        sampler.sample(number + 1)  # what came before does not matter
+        for a, b in zip(sampler.sample(number), other.sample(number), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_boxes_lie_in_the_picture_and_are_high_enough(photos):
+    sampler = detection.Sampler(photos, 128)
+    count = 0
+    for number in range(60):
+        image, faces, ignored = sampler.sample(number)
+        assert image.shape == (128, 128, 3) and image.dtype == np.uint8 and image.flags.c_contiguous
+        for boxes in (faces, ignored):
+            assert boxes.dtype == np.float32 and boxes.shape[1:] == (4,)
+            assert (boxes >= -1e-3).all() and (boxes <= 128 + 1e-3).all() and (boxes[:, 2:] >= boxes[:, :2]).all()
+        assert (faces[:, 3] - faces[:, 1] >= detection.MIN_FACE_PX).all()
+        count += len(faces)
+    assert count > 60
+
+
+def test_boxes_follow_the_faces_and_validation_is_never_seen(photos, monkeypatch):
+    monkeypatch.setattr(detection, "spoil", lambda rng, image: image)
+    monkeypatch.setattr(detection, "_cover", lambda rng, canvas, faces: None)
+    sampler = detection.Sampler(photos, 128)
+    inside = []
+    for number in range(60):
+        image, faces, _ = sampler.sample(number)
+        assert not (image == (0, 0, 255)).all(2).sum() > 200
+        for box in faces:
+            x, y = ((box[:2] + box[2:]) / 2).astype(int)
+            inside.append(image[min(y, 127), min(x, 127)].min() > 180)
+    # heads pasted later may lie over the middle of others
+    assert np.mean(inside) > 0.95
+
+
+def test_a_turned_box_is_that_of_the_ellipse():
+    angle = np.radians(30)
+    matrix = np.array([[np.cos(angle), -np.sin(angle), 3], [np.sin(angle), np.cos(angle), 4]])
+    turn = np.linspace(0, 2 * np.pi, 3601)
+    ellipse = np.stack([20 + 10 * np.cos(turn), 30 + 16 * np.sin(turn)], 1) @ matrix[:, :2].T + matrix[:, 2]
+    box = detection.transform_boxes(np.array([[10, 14, 30, 46]], np.float32), matrix)
+    np.testing.assert_allclose(box[0], [*ellipse.min(0), *ellipse.max(0)], atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.2, 0.5, 1.0, 2.5])
+def test_a_warped_picture_lies_where_its_matrix_says(scale):
+    image = np.zeros((80, 80, 3), np.uint8)
+    image[20:60, 30:50] = 200
+    out = np.zeros((200, 200, 3), np.uint8)
+    detection.warp(image, np.array([[scale, 0, 7.3], [0, scale, 2.6]]), out, cv2.BORDER_CONSTANT, (0, 0, 0))
+    weight = out[..., 0] / out[..., 0].sum()
+    centre = (weight.sum(0) * (np.arange(200) + 0.5)).sum(), (weight.sum(1) * (np.arange(200) + 0.5)).sum()
+    np.testing.assert_allclose(centre, [40 * scale + 7.3, 40 * scale + 2.6], atol=0.1)
+
+
+def test_faces_cut_at_the_edge_are_clipped_or_ignored():
+    faces = np.array([[-10, 0, 30, 40], [-30, 50, 10, 90], [200, 0, 240, 40]], np.float32)
+    kept, ignored = detection.clip(faces, np.zeros((0, 4), np.float32), 100, 100)
+    np.testing.assert_allclose(kept, [[0, 0, 30, 40]])
+    np.testing.assert_allclose(ignored, [[0, 50, 10, 90]])
+
+
+# Losses
+
+
+def test_overlaps_against_plain_geometry():
+    a, b = torch.tensor([[0.0, 0, 10, 10], [0, 0, 4, 4]]), torch.tensor([[5.0, 0, 15, 10], [8, 0, 12, 4]])
+    overlap, generalised = train_detector.overlaps(a, b)
+    np.testing.assert_allclose(overlap, [1 / 3, 0], atol=1e-6)
+    np.testing.assert_allclose(generalised, [1 / 3, -1 / 3], atol=1e-6)
+
+
+def perfect(points, strides, faces):
+    """Answers that make no mistake: every point's box is that of the nearest face."""
+    centre = (faces[:, :2] + faces[:, 2:]) / 2
+    nearest = torch.cdist(points, centre).argmin(1)
+    box = faces[nearest]
+    return torch.cat([points - box[:, :2], box[:, 2:] - points], 1)
+
+
+def test_every_face_gets_points_of_its_scale_near_its_middle():
+    points, strides = grid_points(256, 256)
+    faces = torch.tensor([[20.0, 20, 30, 32], [90, 90, 150, 170], [5, 150, 15, 162]])
+    distances = perfect(points, strides, faces)
+    boxes = boxes_at(points, distances)
+    logits = torch.full((len(points),), -2.0)
+    target, match = train_detector.assign_points(logits, boxes, points, strides, faces, ASSIGN)
+    for index, face in enumerate(faces):
+        chosen = (target > 0) & (match == index)
+        assert 1 <= chosen.sum() <= ASSIGN["candidates"]
+        assert target[chosen].max() == pytest.approx(1.0, abs=1e-3)
+        away = (points[chosen] - (face[:2] + face[2:]) / 2).abs()
+        assert (away <= torch.maximum(0.35 * (face[2:] - face[:2]), 0.75 * strides[chosen, None])).all()
+    assert 32.0 not in strides[(target > 0) & (match == 0)]
+    assert 8.0 in strides[(target > 0) & (match == 0)]
+
+
+def test_no_faces_no_targets():
+    points, strides = grid_points(64, 64)
+    none = torch.zeros((0, 4))
+    target, _ = train_detector.assign_points(torch.zeros(len(points)), none, points, strides, none, ASSIGN)
+    assert not target.any()
+
+
+def test_loss_falls_to_nothing_for_perfect_answers_and_spares_the_unsure():
+    points, strides = grid_points(128, 128)
+    faces = torch.tensor([[40.0, 40, 60, 66]])
+    distances = perfect(points, strides, faces)[None]
+    logits = torch.full((1, len(points)), -12.0)
+    target, _ = train_detector.assign_points(
+        logits[0], boxes_at(points, distances[0]), points, strides, faces, ASSIGN
+    )
+    logits[0, target > 0] = torch.logit(target[target > 0].clamp(1e-4, 1 - 1e-4))
+    none = torch.zeros((0, 4))
+
+    def losses(logits, unsure=none):
+        return train_detector.loss(logits, distances, points, strides, [faces], [unsure], CONFIG)
+
+    score, box, overlap = losses(logits)
+    assert score < 0.2 and box < 1e-3 and overlap == pytest.approx(1.0, abs=1e-3)
+    wrong = logits.clone()
+    corner = (points < 30).all(1)
+    wrong[0, corner] = 4.0
+    assert losses(wrong)[0] > score + 1
+    assert losses(wrong, torch.tensor([[0.0, 0, 31, 31]]))[0] == pytest.approx(float(score), rel=0.01)
+
+
+def test_grid_and_answers_have_the_same_order():
+    network = FaceBoxes(**SMALL).eval()
+    with torch.no_grad():
+        logits, distances = network(torch.zeros(1, 3, 64, 96))
+    points, strides = grid_points(64, 96)
+    assert logits.shape == (1, len(points)) and distances.shape == (1, len(points), 4)
+    assert points[1].tolist() == [12.0, 4.0] and strides.tolist() == sorted(strides.tolist())
+
+
+def test_recipe_names_what_the_network_and_the_trainer_take():
+    config = tomllib.loads((ROOT / "configs/train/detector.toml").read_text())
+    FaceBoxes(**config["net"])
+    assert train_detector.schedule(0, config["train"]) < 0.01
+    assert train_detector.schedule(config["train"]["steps"], config["train"]) == pytest.approx(0.01, abs=1e-3)
+
+
+# Export
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(3)
+    network = FaceBoxes(**SMALL)
+    with torch.no_grad():
+        for layer in network.score:
+            layer.weight.normal_(std=0.5)
+            layer.bias.fill_(0.0)
+        network.train()(torch.rand(2, 3, 64, 64) * 255)  # statistics that are not those of a new network
+    path = tmp_path / "last.pt"
+    torch.save({"config": {"net": SMALL}, "average": network.state_dict()}, path)
+    return path
+
+
+@pytest.fixture
+def exported(checkpoint, tmp_path):
+    network = export_detector.load_network(checkpoint)
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((64, 96), (33, 70), (1, 1), (200, 129))]
+    path = tmp_path / "net.onnx"
+    export_detector.export(network, path, pictures)
+    table = describe(path, kind="detector", licence="MIT", provenance="a test", dialect="boxes",
+                     smallest_face_px=10.0, nms_iou=0.45)  # fmt: skip
+    update_manifest(tmp_path / "manifest.toml", {"net": table})
+    return path
+
+
+def test_exported_network_answers_as_the_trained_one_for_any_size(exported, checkpoint):
+    pictures = [np.random.default_rng(1).integers(0, 256, (150, 47, 3), np.uint8)]
+    network = export_detector.load_network(checkpoint)
+    box_px, score = export_detector.parity(network, exported, pictures)
+    assert box_px < 0.02 and score < 1e-4
+
+
+def test_the_runtime_takes_the_exported_network(exported):
+    detector = Detector.open(find_entry(exported, "detector"))
+    picture = np.random.default_rng(2).integers(0, 256, (90, 130, 3), np.uint8)
+    scores = [box.score for box in detector(picture)]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_network_that_differs_is_not_written(checkpoint, tmp_path, monkeypatch):
+    network = export_detector.load_network(checkpoint)
+    monkeypatch.setattr(export_detector, "SCORE_TOLERANCE", -1.0)
+    with pytest.raises(WeightsError, match="expected the network's answers"):
+        export_detector.export(network, tmp_path / "bad.onnx", [np.zeros((64, 64, 3), np.uint8)])
+    assert not list(tmp_path.glob("*bad*"))
+
+
+# Evaluation
+
+
+def test_average_precision_is_that_of_the_judges():
+    path = material("acceptance", "metrics.py")
+    judges = {}
+    exec(compile(path.read_text(), str(path), "exec"), judges)
+    rng = np.random.default_rng(5)
+    found, truth = [], []
+    for _ in range(12):
+        corner = rng.uniform(0, 300, (9, 2))
+        size = rng.uniform(5, 60, (9, 2))
+        faces = np.concatenate([corner, corner + size], 1)
+        boxes = np.concatenate([faces[:7] + rng.normal(0, 3, (7, 4)), rng.uniform(0, 300, (4, 1)) + [[0, 0, 30, 40]]])
+        truth.append(faces)
+        found.append(np.concatenate([boxes, rng.uniform(0, 1, (11, 1))], 1))
+    for height in (10, 32):
+        _, hits, wanted = evaluation.ranked_hits(found, truth, height)
+        expected = judges["average_precision"](dict(enumerate(found)), dict(enumerate(truth)), height)
+        assert evaluation.average_precision(hits, wanted) == pytest.approx(expected, abs=1e-9)
+
+
+def test_nothing_found_and_nothing_wanted():
+    none = [np.zeros((0, 5))]
+    _, hits, wanted = evaluation.ranked_hits(none, [np.zeros((0, 4))], 10)
+    assert evaluation.average_precision(hits, wanted) == 0.0
+    _, hits, wanted = evaluation.ranked_hits(none, [np.array([[0, 0, 20, 20.0]])], 10)
+    assert wanted == 1 and evaluation.average_precision(hits, wanted) == 0.0
