@@ -55,6 +55,8 @@ def axes(track: FaceTrack, geometry: Geometry) -> np.ndarray:
     origin = track.landmarks[NOSE].mean(axis=0)
     directions = track.model_to_image[:, :3].T  # row i: axis i in image px per mm
     radius = 1.3 * _stroke_px(track)
+    if not np.isfinite(origin).all():
+        return np.empty((0, 9), np.float32)
     strokes = []
     for axis in np.argsort(directions[:, 2]):
         tip = origin + AXIS_MM * directions[axis]

@@ -17,6 +17,8 @@ SNAP = np.float32(256)  # steps a pixel
 # two pixels' samples, in steps; (0.375, 0.125), (0.875, 0.375), (0.125, 0.625), (0.625, 0.875) of a pixel
 SAMPLES_X = np.float32([96, 224, 32, 160, 256 + 96, 256 + 224, 256 + 32, 256 + 160])
 SAMPLES_Y = np.float32([32, 96, 160, 224] * 2)
+CENTRES_X = np.float32([128] * 4 + [256 + 128] * 4)
+CENTRE_Y = np.float32(128)
 DEPTH_STEPS = np.float32(1 << 22)  # between the farthest and the nearest vertex; float32 tells them apart
 SMALL_PX = 8  # edge functions of triangles within so many pixels stay below 2^24
 HALF, ONE, ZERO = np.float32(0.5), np.float32(1), np.float32(0)
@@ -37,7 +39,11 @@ def _fill_two_pixels(samples, ea, eb, ec, gxa, gya, gxb, gyb, gxc, gyc, z, zb, z
         fb = eb + gxb * SAMPLES_X[s] + gyb * SAMPLES_Y[s]
         fc = ec + gxc * SAMPLES_X[s] + gyc * SAMPLES_Y[s]
         depth = np.int32(z + zb * fb + zc * fc)
-        cover = min(max(reach - min(fa * pa, min(fb * pb, fc * pc)), ZERO), ONE)
+        # lines are shaded once a pixel, as GL does it
+        da = (ea + gxa * CENTRES_X[s] + gya * CENTRE_Y) * pa
+        db = (eb + gxb * CENTRES_X[s] + gyb * CENTRE_Y) * pb
+        dc = (ec + gxc * CENTRES_X[s] + gyc * CENTRE_Y) * pc
+        cover = min(max(reach - min(da, min(db, dc)), ZERO), ONE)
         c0 = np.int32((b0 + bb0 * fb + bc0 * fc) * cover + HALF)
         c1 = np.int32((b1 + bb1 * fb + bc1 * fc) * cover + HALF)
         c2 = np.int32((b2 + bb2 * fb + bc2 * fc) * cover + HALF)

@@ -127,3 +127,43 @@ class Upstream3DDFA:
             left, right = max(x0, 0), min(x1, image.shape[1])
             window[row - y0, left - x0 : right - x0] = image[row, left:right]
         return cv2.resize(window, (120, 120), interpolation=cv2.INTER_LINEAR)
+
+
+def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Unit sums of the area vectors around each vertex, (N, 3), image axes (x right, y down, z to the viewer)."""
+    upright = vertices.astype(float) * (1, -1, 1)  # right-handed, counter-clockwise means towards the viewer
+    sums = np.zeros((len(vertices), 3))
+    for a, b, c in triangles:
+        for corner in (a, b, c):
+            sums[corner] += np.cross(upright[b] - upright[a], upright[c] - upright[a])
+    length = np.linalg.norm(sums, axis=1, keepdims=True)
+    return np.divide(sums, length, out=np.zeros_like(sums), where=length > 0) * (1, -1, 1)
+
+
+def triangle_samples(corners: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+    """How many of the four samples of each pixel lie in a triangle, (H, W) int; corners (3, 2) image px."""
+    pattern = ((0.375, 0.125), (0.875, 0.375), (0.125, 0.625), (0.625, 0.875))
+    count = np.zeros(size_wh[::-1], int)
+    for row in range(size_wh[1]):
+        for column in range(size_wh[0]):
+            for dx, dy in pattern:
+                sides = []
+                for i in range(3):
+                    (x0, y0), (x1, y1) = corners[i], corners[(i + 1) % 3]
+                    sides.append((x1 - x0) * (row + dy - y0) - (y1 - y0) * (column + dx - x0))
+                count[row, column] += all(s >= 0 for s in sides) or all(s <= 0 for s in sides)
+    return count
+
+
+def capsule_cover(start, end, radius_px: float, size_wh: tuple[int, int]) -> np.ndarray:
+    """How far each pixel is covered by a stroke with round ends, (H, W), [0, 1]."""
+    cover = np.zeros(size_wh[::-1])
+    start, end = np.asarray(start, float), np.asarray(end, float)
+    along = end - start
+    for row in range(size_wh[1]):
+        for column in range(size_wh[0]):
+            point = np.array([column + 0.5, row + 0.5])
+            length2 = along @ along
+            t = np.clip((point - start) @ along / length2, 0, 1) if length2 else 0.0
+            cover[row, column] = np.clip(radius_px + 0.5 - np.linalg.norm(point - start - t * along), 0, 1)
+    return cover

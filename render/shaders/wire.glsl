@@ -17,7 +17,7 @@ layout(triangle_strip, max_vertices = 3) out;
 in vec4 corner_colour[];
 in vec2 corner_px[];
 centroid out vec4 colour;
-centroid out vec3 distance_px;  // from the three edges
+out vec3 distance_px;  // from the three edges, at the middle of the pixel
 
 void main() {
     for (int i = 0; i < 3; ++i) {
@@ -34,7 +34,7 @@ void main() {
 #else
 uniform float wire_px;
 centroid in vec4 colour;
-centroid in vec3 distance_px;
+in vec3 distance_px;
 out vec4 out_colour;
 
 void main() {
