@@ -15,8 +15,7 @@ import numpy as np
 
 from tools.face_model.contour import contour_lines
 from tools.face_model.meshes import border_loops, compact, cut, edges_of, simplify
-from tools.manifest import describe, update_manifest
-from tools.face_model.parts import eyeball_rows, fit_sphere, mouth_rows, rotation_between
+from tools.face_model.parts import GAZE_DEG, close_lids, eyeball_rows, gaze_rotation, lid_margin, mouth_rows
 from tools.manifest import describe, update_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,11 +30,77 @@ LIGHT_TRIANGLES = 2600
 
 # ICT vertices where annotators of photographs put the 68 points; ICT's own list lies up to 13 mm away (brows' inner ends,
 # jaw). Found by fitting the model to annotated faces and moving each landmark by what was left over.
-LANDMARKS_68 = (
-    1639, 1050, 1054, 367, 746, 844, 242, 801, 966, 3042, 2483, 3085, 2987, 2608, 3274, 3270, 3848, 268, 493, 1914,
-    2041, 2005, 4205, 4237, 4114, 2734, 2509, 978, 1348, 4840, 4857, 68, 2076, 5, 4270, 2309, 1507, 1542, 1537, 1528,
-    1518, 1511, 3742, 3751, 3756, 3721, 3725, 3732, 5708, 5665, 2081, 0, 4275, 6170, 6213, 6346, 6461, 5518, 5957,
-    5841, 5702, 5739, 5533, 6244, 6207, 6455, 5517, 5951,
+LANDMARKS_68 = np.array(
+    (
+        1639,
+        1050,
+        1054,
+        367,
+        746,
+        844,
+        242,
+        801,
+        966,
+        3042,
+        2483,
+        3085,
+        2987,
+        2608,
+        3274,
+        3270,
+        3848,
+        268,
+        493,
+        1914,
+        2041,
+        2005,
+        4205,
+        4237,
+        4114,
+        2734,
+        2509,
+        978,
+        1348,
+        4840,
+        4857,
+        68,
+        2076,
+        5,
+        4270,
+        2309,
+        1507,
+        1542,
+        1537,
+        1528,
+        1518,
+        1511,
+        3742,
+        3751,
+        3756,
+        3721,
+        3725,
+        3732,
+        5708,
+        5665,
+        2081,
+        0,
+        4275,
+        6170,
+        6213,
+        6346,
+        6461,
+        5518,
+        5957,
+        5841,
+        5702,
+        5739,
+        5533,
+        6244,
+        6207,
+        6455,
+        5517,
+        5951,
+    )
 )
 
 
@@ -54,12 +119,9 @@ def triangulate(quads: np.ndarray) -> np.ndarray:
     return np.concatenate([quads[:, :3], quads[four][:, [0, 2, 3]]]).astype(np.int64)
 
 
-def close_lids(rows: np.ndarray, names: list[str], count_identity: int, landmarks: np.ndarray) -> None:
-    """Scale the blinks, in place, so that the lids meet at 1; ICT's leave a slit."""
-    for name, upper, lower in (("eyeBlink_R", (37, 38), (41, 40)), ("eyeBlink_L", (43, 44), (47, 46))):
-        row = 1 + count_identity + names.index(name)
-        gap = rows[landmarks[list(upper)]] - rows[landmarks[list(lower)]]
-        rows[:, row] *= -(gap[:, 0, 1] / gap[:, row, 1]).mean()
+def lid_loops(mean: np.ndarray, triangles: np.ndarray) -> list[np.ndarray]:
+    """Borders of the two lid openings: the highest of the face's inner borders."""
+    return sorted(border_loops(triangles)[1:], key=lambda loop: -mean[loop, 1].mean())[:2]
 
 
 def above_neck(mean: np.ndarray, chin: np.ndarray) -> np.ndarray:
@@ -129,7 +191,9 @@ def build(path: Path) -> dict[str, np.ndarray]:
     rows[:, 0] -= rows[list(canals), 0].mean(axis=0)
     mean = rows[:, 0]
 
-    close_lids(rows, expression_names, count_identity, np.array(LANDMARKS_68))
+    for loop in lid_loops(mean, triangles):
+        blink = "eyeBlink_L" if mean[loop, 0].mean() > 0 else "eyeBlink_R"
+        close_lids(rows, 1 + count_identity + expression_names.index(blink), lid_margin(ict["faces"][skin], loop))
 
     # per-vertex UV: a corner's; the face has no seam in its layout
     uv = np.zeros((len(rows), 2))
@@ -140,14 +204,14 @@ def build(path: Path) -> dict[str, np.ndarray]:
 
     # the neck ends on a plane from under the chin to under the ears
     packed = np.concatenate([rows.reshape(len(rows), -1), uv], axis=1)
-    chin = mean[np.array(LANDMARKS_68)[8]]
+    chin = mean[LANDMARKS_68[8]]
     height = above_neck(mean, chin)
     # and behind the ears' lobes on an upright one
     packed, triangles, old = cut(packed, triangles, np.minimum(height, np.maximum(mean[:, 1] + 22.0, mean[:, 2] - 2.0)))
     rows, uv = packed[:, :-2].reshape(len(packed), -1, 3), packed[:, -2:]
     mean = rows[:, 0]
     new_of = {int(o): i for i, o in enumerate(old) if o >= 0}
-    landmarks = np.array([new_of[int(v)] for v in np.array(LANDMARKS_68)])
+    landmarks = np.array([new_of[int(v)] for v in LANDMARKS_68])
     height = above_neck(mean, chin)
 
     ear = (np.abs(mean[:, 0]) > 66.0) & (mean[:, 2] < 24.0) & (mean[:, 1] > -45.0) & (mean[:, 1] < 50.0)
@@ -176,15 +240,13 @@ def build(path: Path) -> dict[str, np.ndarray]:
     rows = np.concatenate([rows, bag])
     region = np.r_[region, np.full(len(bag), 3)]
     uv = np.concatenate([uv, np.zeros((len(bag), 2))])
+    weight = visible_area(rows[:, 0], triangles)[:count_skin]
 
     for side, ball in (("L", LEFT_BALL), ("R", RIGHT_BALL)):
-        centre, _ = fit_sphere(source[ball, 0])
-        gaze = {}
-        for i, name in enumerate(expression_names):
-            if name.startswith("eyeLook") and name.endswith(side):
-                row = 1 + count_identity + i
-                offset = source[ball, 0] - centre
-                gaze[row] = rotation_between(offset, offset + source[ball, row])
+        gaze = {
+            1 + count_identity + expression_names.index(f"eyeLook{way}_{side}"): gaze_rotation(side, way)
+            for way in GAZE_DEG
+        }
         ball_rows, ball_triangles, part = eyeball_rows(source, np.arange(ball.start, ball.stop), gaze)
         triangles = np.concatenate([triangles, ball_triangles + len(rows)])
         region = np.r_[region, [REGIONS.index(name) for name in part]]
@@ -192,8 +254,7 @@ def build(path: Path) -> dict[str, np.ndarray]:
         uv = np.concatenate([uv, np.zeros((len(ball_rows), 2))])
     mean = rows[:, 0]
 
-    weight = visible_area(mean, triangles)
-    weight[count_skin:] = 0.0
+    weight = np.r_[weight, np.zeros(len(mean) - count_skin)]
     modes, kept_variance = principal_modes(rows[:, 1 : 1 + count_identity], weight, VARIANCE)
     expression = rows[:, 1 + count_identity :]
 
@@ -201,7 +262,9 @@ def build(path: Path) -> dict[str, np.ndarray]:
     for loop in inner:
         protected[loop] = 8.0
     protected[landmarks] = 30.0
-    light = simplify(mean, skin_triangles, np.isin(np.arange(len(mean)), skin_triangles), len(mean), protected, LIGHT_TRIANGLES)
+    light = simplify(
+        mean, skin_triangles, np.isin(np.arange(len(mean)), skin_triangles), len(mean), protected, LIGHT_TRIANGLES
+    )
     light = np.concatenate([light, triangles[len(skin_triangles) :]])
 
     usable = (region == 0) | (region == REGIONS.index("neck"))  # the jaw's edge lies where the neck begins
@@ -250,8 +313,6 @@ def main() -> None:
     args = parser.parse_args()
     arrays = build(material / "face_model" / "ict_facekit_light.npz")
     np.savez_compressed(args.output, **arrays)
-    table = describe(args.output, kind="face_model", licence="MIT", provenance="ICT-FaceKit Light, tools/face_model")
-    update_manifest(args.output.parent / "manifest.toml", {args.output.stem: table})
     licence = "MIT (ICT-FaceKit, notice in LICENSE.ict_facekit)"
     entry = describe(args.output, kind="face_model", licence=licence, provenance="ICT-FaceKit Light, tools/face_model")
     update_manifest(args.output.parent / "manifest.toml", {"face_model": entry})

@@ -68,6 +68,7 @@ def contour_lines(mean: np.ndarray, triangles: np.ndarray, jaw: np.ndarray, usab
 
 def _walk(points: np.ndarray, start: int) -> np.ndarray:
     """Order the points of a cut along it, from the face's front (large z) to its back."""
+
     def chain(first: int, towards_front: bool, free: set[int]) -> list[int]:
         path, here = [], first
         while True:

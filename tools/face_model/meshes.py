@@ -93,8 +93,12 @@ def compact(rows: np.ndarray, triangles: np.ndarray, count_old: int | None = Non
 
 
 def simplify(
-    points: np.ndarray, triangles: np.ndarray, free: np.ndarray, count: int,
-    cost_factor: np.ndarray | None = None, triangles_left: int = 0,
+    points: np.ndarray,
+    triangles: np.ndarray,
+    free: np.ndarray,
+    count: int,
+    cost_factor: np.ndarray | None = None,
+    triangles_left: int = 0,
 ) -> np.ndarray:
     """Remove `count` vertices by collapsing edges onto one of their ends; the others stay where they are.
 

@@ -11,6 +11,11 @@ RINGS_DEG = (42.0, 56.0, 72.0, 90.0)
 SEGMENTS = 20
 # The ball lies this much deeper than ICT's, so that closed lids, which are coarse, cover it
 DEEPER_MM = 0.8
+# How far each eyeLook shape turns the eye, degrees outwards and up. ICT's eyeballs stay as they are; this is what its
+# lids follow: the upper one comes 7 mm down for Down, 3 mm up for Up.
+GAZE_DEG = {"Out": (30.0, 0.0), "In": (-30.0, 0.0), "Up": (0.0, 20.0), "Down": (0.0, -25.0)}
+# a shut upper lid lies this much below the lower rim and before it; the correction fades within this distance
+LID_OVERLAP_MM, LID_SPREAD_MM = np.array([0.0, -0.25, 0.15]), 4.0
 # how far the inside of the mouth reaches behind the lips, mm, and how wide it is there
 MOUTH_DEPTHS_MM, MOUTH_WIDTHS = (6.0, 20.0), (1.0, 0.75)
 
@@ -55,10 +60,72 @@ def fit_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
     return centre, float(np.sqrt(solution[3] + centre @ centre))
 
 
-def rotation_between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """The rotation, (3, 3), that turns points about their ball's centre nearest to others; Kabsch."""
-    u, _, vt = np.linalg.svd(after.T @ before)
-    return u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
+def gaze_rotation(side: str, way: str) -> np.ndarray:
+    """How eyeLook`way` turns the subject's `side` ("L" or "R") eye at weight 1, (3, 3)."""
+    out, up = np.radians(GAZE_DEG[way])
+    out = out if side == "L" else -out  # the subject's left lies on the positive side of x
+    about_y = np.array([[np.cos(out), 0, np.sin(out)], [0, 1, 0], [-np.sin(out), 0, np.cos(out)]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(up), np.sin(up)], [0, -np.sin(up), np.cos(up)]])
+    return about_y @ about_x
+
+
+def lid_margin(quads: np.ndarray, loop: np.ndarray) -> np.ndarray:
+    """The lids' visible edge: two edges from the border of the skin, which lies folded in behind them.
+
+    Parameters
+    ----------
+    quads : (F, 4) int, -1 in triangles
+    loop : (n,) border vertices around one eye
+
+    Returns
+    -------
+    (n,) vertices, in the order of the loop
+    """
+    following = np.where(quads[:, [1, 2, 3, 0]] < 0, quads[:, :1], quads[:, [1, 2, 3, 0]])
+    edges = np.stack([quads, following], axis=2)[quads >= 0]
+    edges = np.concatenate([edges, edges[:, ::-1]])
+    ring, seen = loop, set(loop.tolist())
+    for _ in range(2):
+        onwards = {a: b for a, b in edges[np.isin(edges[:, 0], ring)].tolist() if b not in seen}
+        ring = np.array([onwards[v] for v in ring.tolist()])
+        seen |= set(ring.tolist())
+    return ring
+
+
+def close_lids(rows: np.ndarray, blink: int, rim: np.ndarray) -> None:
+    """Move the upper lid's blink, in place, so that its edge comes to lie on the lower lid's; ICT's leaves slits.
+
+    Parameters
+    ----------
+    rows : (N, M, 3) float, mean and bases, mm
+    blink : which of the M rows shuts the eye
+    rim : the lids' edge, a closed line of vertices
+    """
+    mean = rows[:, 0]
+    first, second = sorted((int(np.argmin(mean[rim, 0])), int(np.argmax(mean[rim, 0]))))
+    paths = rim[first : second + 1], np.r_[rim[second:], rim[: first + 1]]
+    upper, lower = sorted(paths, key=lambda path: -mean[path, 1].mean())
+    drop = -rows[upper, blink, 1]
+    gap = (mean[upper] - _at_x(mean[lower] + rows[lower, blink], mean[upper, 0]))[:, 1]
+    middle = gap > 0.7 * gap.max()
+    rows[:, blink] *= (gap[middle] / drop[middle]).mean()
+    shut = mean + rows[:, blink]
+    correction = _at_x(shut[lower], shut[upper, 0]) + LID_OVERLAP_MM - shut[upper]
+    correction[[0, -1]] = 0.0
+    # the rest of the lid follows its rim, the less the farther it is and the less it moves in a blink
+    near = np.flatnonzero((np.linalg.norm(mean - mean[rim].mean(axis=0), axis=1) < 30.0) & (rows[:, blink, 1] < 0))
+    distance = np.linalg.norm(mean[near][:, None] - mean[upper], axis=2)
+    nearest = distance.argmin(axis=1)
+    share = np.exp(-((distance.min(axis=1) / LID_SPREAD_MM) ** 2)) * np.clip(-rows[near, blink, 1] / 4.0, 0.0, 1.0)
+    share[np.isin(near, lower)] = 0.0
+    rows[near, blink] += share[:, None] * correction[nearest]
+    rows[upper, blink] = shut[upper] + correction - mean[upper]
+
+
+def _at_x(path: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Points of a path, (n, 3), at given x, (m,); beyond its ends the ends' y and z."""
+    path = path[np.argsort(path[:, 0])]
+    return np.column_stack([x, *(np.interp(x, path[:, 0], path[:, axis]) for axis in (1, 2))])
 
 
 def _cap(radius: float):
