@@ -103,8 +103,9 @@ class GlRenderer(Renderer):
     def read(self) -> np.ndarray:
         """The last picture, (H, W, 3) uint8 BGR."""
         width, height = self.picture.size
-        data = self._picture_fbo.read(components=3, alignment=1)
-        return np.frombuffer(bytearray(data), np.uint8).reshape(height, width, 3)
+        picture = np.empty((height, width, 3), np.uint8)
+        self._picture_fbo.read_into(picture, components=3, alignment=1)
+        return picture
 
     def _fit(self, size_wh: tuple[int, int]) -> None:
         """Targets for this size of picture."""
