@@ -8,28 +8,61 @@ import cv2
 import numpy as np
 import torch
 
+from tools.data import fit
 from tools.data.augment import FACE, NO_FACE, Recipe
 from tools.data.crops import SIZE_PX
 from tools.data.labels import MIRROR_68
 from tools.losses import point_distance
+from tracker.weights import ROOT
 
 # how often the photographs of a group are shown, by their number
-GROUP_WEIGHT = {"keypoints": 1.0, "unmasked": 0.8, "masked": 0.5, "portraits": 1.2, "street": 0.8, "crowds": 0.2}
+GROUP_WEIGHT = {"keypoints": 1.0, "unmasked": 0.8, "masked": 0.5, "portraits": 1.2, "street": 0.8, "crowds": 0.2, "turned": 0.7}
 ANNOTATED_WEIGHT = 2.0
 SHUT_WEIGHT = 2.0
+TURNED_PX = 300.0  # what the turned faces count as, where the size tells how sure labels are
 MESH_EVERY = 4  # every n-th of MediaPipe's points is learnt
+
+
+def load_table(data: Path) -> dict:
+    """The labels of the cut faces, then of those that were turned in 3D where there are some; see Labels.
+
+    `points_mirrored` are the points of the flipped cuts.
+    """
+    with np.load(data / "faces.npz") as file:
+        table = {name: file[name] for name in file.files}
+    table["points_mirrored"] = mirrored_68(table["points"])
+    if not (data / "turned.npz").exists():
+        return table
+    with np.load(data / "turned.npz") as file:
+        turned = {name: file[name] for name in file.files}
+    count = len(turned["yaw_deg"])
+    turned["points_mirrored"], turned["points"] = turned["points"][:, 1], turned["points"][:, 0]
+    turned["group"] = np.array(["turned"] * count)
+    turned["held_out"] = np.zeros(count, bool)
+    turned["roi"] = np.tile(np.float32([0, 0, TURNED_PX, 0]), (count, 1))
+    for name, known in table.items():
+        if name not in turned:
+            blank = np.full((count, *known.shape[1:]), np.nan) if known.dtype.kind == "f" else np.zeros(count)
+            turned[name] = blank.astype(known.dtype)
+        table[name] = np.concatenate([known, turned[name]])
+    return table
 
 
 def training_rows(data: Path) -> tuple[dict, np.ndarray, np.ndarray]:
     """The table of faces, the rows that may be trained on, and how often each is drawn."""
-    with np.load(data / "faces.npz") as file:
-        table = {name: file[name] for name in file.files}
+    table = load_table(data)
     rows = np.flatnonzero(~table["held_out"])
     weight = np.array([GROUP_WEIGHT[group] for group in table["group"]])
     weight = weight * np.where(np.isnan(table["annotated"][:, 0, 0]), 1.0, ANNOTATED_WEIGHT)
-    weight = weight * np.where(np.nan_to_num(table["blink"]).max(axis=1) > 0.7, SHUT_WEIGHT, 1.0)
-    weight = weight * (1 + 2 * (np.abs(table["yaw_deg"]) > 35))
+    photographed = table["group"] != "turned"
+    weight = weight * np.where(photographed & (np.nan_to_num(table["blink"]).max(axis=1) > 0.7), SHUT_WEIGHT, 1.0)
+    weight = weight * (1 + 2 * (photographed & (np.abs(table["yaw_deg"]) > 35)))
     return table, rows, weight[rows]
+
+
+def recipe_of(config: dict) -> dict:
+    """The values of a recipe's [crops] that the training needs; the others are for the runtime."""
+    return {name: value for name, value in config["crops"].items() if not name.startswith("runtime_")}
 
 
 def placed(points: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
@@ -52,7 +85,7 @@ class PointsGoal:
         def both(plain, flipped):
             return torch.from_numpy(np.stack([plain, flipped], 1).astype(np.float32)).to(device)
 
-        self.points = both(table["points"], mirrored_68(table["points"]))  # (n, 2, 68, 2)
+        self.points = both(table["points"], table["points_mirrored"])  # (n, 2, 68, 2)
         self.annotated = both(table["annotated"], mirrored_68(table["annotated"]))
         # without a list of the mesh's mirror pairs its points are learnt on unflipped samples only
         self.mesh = torch.from_numpy(table["mesh"][:, ::MESH_EVERY, :2]).to(device)
@@ -62,6 +95,9 @@ class PointsGoal:
         # blinks and irises of small faces are guesses
         self.eye_weight = torch.from_numpy(np.clip(table["roi"][:, 2] / 250 - 0.3, 0, 1).astype(np.float32)).to(device)
         self.heads = {"points": 136, "mesh": 2 * self.mesh.shape[1], "blink": 2, "gaze": 4, "score": 1}
+
+    def start(self, net: torch.nn.Module) -> None:
+        """Set what a new network should begin with."""
 
     def losses(self, out: dict, sample: dict, share: float) -> dict:
         """Terms of the loss; lengths in shares of the crop's side."""
@@ -84,7 +120,7 @@ class PointsGoal:
         meshed = real * (1 - flip) * ~mesh[:, 0, 0].isnan()
         distance = point_distance(out["mesh"].reshape(mesh.shape) + 0.5, mesh.nan_to_num())
         terms["mesh"] = 5 * (distance.mean(1) * meshed).sum() / meshed.sum().clamp(min=1)
-        eye = real * self.eye_weight[face] * ~self.blink[face, 0, 0].isnan()
+        eye = real * self.eye_weight[face] * ~self.blink[face, 0, 0].isnan() * ~self.gaze[face, 0, 0].isnan()
         error = (out["blink"] - self.blink[face, flip].nan_to_num()).abs().mean(1)
         terms["blink"] = 0.3 * (error * eye).sum() / eye.sum().clamp(min=1)
         error = (out["gaze"] - self.gaze[face, flip].nan_to_num()).abs().mean(1)
@@ -107,6 +143,120 @@ class PointsGoal:
             ]
         )
         return landmark_errors((points.reshape(-1, 68, 2) + 0.5) * self.recipe.size_px, truth)
+
+
+class ParamsGoal(PointsGoal):
+    """The parameters of the face model, judged mostly by where they put its points."""
+
+    def __init__(self, data: Path, recipe: Recipe, settings: dict, device: torch.device):
+        super().__init__(data, recipe, settings, device)
+        self.model = fit.load_points(ROOT / "weights" / "face_model.npz").to(device)
+        self.base_scale = settings["base_scale"]
+        with np.load(data / "fits.npz") as file:
+            camera, coefficients = file["camera"], file["coefficients"]
+            # a bad fit is no truth
+            good = np.clip(2 - file["error"] / np.median(file["error"]), 0, 1)
+        if (data / "turned.npz").exists():
+            with np.load(data / "turned.npz") as file:
+                camera = np.concatenate([camera, file["camera"]])
+                coefficients = np.concatenate([coefficients, file["coefficients"]])
+                good = np.concatenate([good, np.ones((len(file["camera"]), 2))])
+        self.camera = torch.from_numpy(camera).to(device)
+        self.coefficients = torch.from_numpy(coefficients).to(device)
+        self.fit_weight = torch.from_numpy(good.astype(np.float32)).to(device)
+        self.eyes = [self.model.index("eyeBlink_R"), self.model.index("eyeBlink_L")]
+        self.looks = [k for k, name in enumerate(self.model.names) if name.startswith("eyeLook")]
+        self.heads = {"params": 9 + len(self.model.basis) + 1}
+
+    def start(self, net: torch.nn.Module) -> None:
+        """Begin with an upright face in the middle of the crop."""
+        with torch.no_grad():
+            net.heads["params"].bias[[1, 5]] = 1.0
+
+    def decode(self, params: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Rotation (B, 3, 3) and affine camera (B, 3, 4) in shares of the crop's side, coefficients (B, Ks + Ke)."""
+        scale = self.base_scale * params[:, 0].exp()
+        rotation = fit.rotation_of(params[:, 1:7])
+        down = torch.tensor([1.0, -1.0, 1.0], device=params.device)
+        camera = torch.cat(
+            [rotation * scale[:, None, None] * down[:, None], torch.zeros_like(params[:, :3, None])], dim=2
+        )
+        camera = camera + torch.nn.functional.pad(0.5 + params[:, 7:9], (0, 1))[:, :, None] * torch.tensor(
+            [0.0, 0, 0, 1], device=params.device
+        )
+        return rotation, camera, params[:, 9:-1]
+
+    def project(self, rotation, camera, coefficients) -> tuple[torch.Tensor, torch.Tensor]:
+        """Landmarks (B, 68, 3) and cloud (B, C, 3) in shares of the crop's side."""
+        shapes = self.model.shape_count
+        # the runtime clips expressions; the gradient goes through, so that none gets stuck outside
+        expression = coefficients[:, shapes:]
+        expression = expression + (expression.clamp(0, 1) - expression).detach()
+        points = fit.model_points(self.model, torch.cat([coefficients[:, :shapes], expression], 1))
+        pick = fit.contour_pick(self.model, points @ rotation.transpose(1, 2), rotation)
+        shown = points @ camera[:, :, :3].transpose(1, 2) + camera[:, None, :, 3]
+        cloud = torch.cat([shown[:, self.model.cloud], shown[:, self.model.irises]], 1)
+        return fit.landmarks_of(self.model, shown, pick), cloud
+
+    def losses(self, out: dict, sample: dict, share: float) -> dict:
+        """Terms of the loss; lengths in shares of the crop's side."""
+        size, shapes = self.recipe.size_px, self.model.shape_count
+        face, flip, affine = sample["face"], sample["flip"].long(), sample["affine"]
+        real = (sample["kind"] != NO_FACE).float()
+        scored = (sample["kind"] == FACE) | (sample["kind"] == NO_FACE)
+        count = real.sum()
+        rotation, camera, coefficients = self.decode(out["params"])
+        landmarks, cloud = self.project(rotation, camera, coefficients)
+        points = landmarks[..., :2]
+        taught = placed(self.points[face, flip], affine) / size
+        people = placed(self.annotated[face, flip], affine) / size
+        people = torch.where(people[:, :1, :1].isnan(), taught, people)
+        terms = {}
+        distance = 0.5 * point_distance(points, taught) + 0.5 * point_distance(points, people)
+        terms["points"] = 10 * (distance.mean(1) * real).sum() / count
+        terms["lids"] = 10 * ((lids(points) - lids(taught)).abs().mean(1) * real).sum() / count
+
+        fitted = real * self.fit_weight[face, flip]
+        truth = self.coefficients[face, flip]
+        lift = torch.zeros(len(face), 3, 3, device=points.device)
+        lift[:, :2, :2] = affine[:, :, :2]
+        lift[:, 2, 2] = affine[:, :, 0].norm(dim=1)
+        true_camera = lift @ self.camera[face, flip] / size
+        true_camera[:, :2, 3] += affine[:, :, 2] / size
+        with torch.no_grad():
+            spots = fit.model_points(self.model, truth)
+            spots = torch.cat([spots[:, self.model.cloud], spots[:, self.model.irises]], 1)
+            spots = spots @ true_camera[:, :, :3].transpose(1, 2) + true_camera[:, None, :, 3]
+        distance = point_distance(cloud, spots).mean(1)
+        terms["cloud"] = 4 * (distance * fitted).sum() / fitted.sum().clamp(min=1)
+        apart = (coefficients - truth).abs()
+        terms["shape"] = 0.02 * (apart[:, :shapes].mean(1) * fitted).sum() / fitted.sum().clamp(min=1)
+        terms["expression"] = 1.0 * (apart[:, shapes:].mean(1) * fitted).sum() / fitted.sum().clamp(min=1)
+        eye = real * self.eye_weight[face] * ~self.blink[face, 0, 0].isnan()
+        shut = (coefficients[:, shapes:][:, self.eyes] - self.blink[face, flip].nan_to_num()).abs().mean(1)
+        terms["blink"] = 0.4 * (shut * eye).sum() / eye.sum().clamp(min=1)
+        looks = [shapes + k for k in self.looks]
+        terms["gaze"] = 0.3 * (apart[:, looks].mean(1) * eye * fitted).sum() / (eye * fitted).sum().clamp(min=1)
+        score = torch.nn.functional.binary_cross_entropy_with_logits(
+            out["params"][:, -1], (sample["kind"] == FACE).float(), reduction="none"
+        )
+        terms["score"] = 0.1 * (score * scored).sum() / scored.sum()
+        terms["steady"] = 5 * steadiness(points, sample, real, self.recipe)
+        return terms
+
+    @torch.no_grad()
+    def validate(self, net: torch.nn.Module) -> dict:
+        """As for points; and how well blinks are told."""
+        crops, truth = validation_crops(self.data, self.table, self.recipe)
+        device = next(net.parameters()).device
+        params = torch.cat([net(torch.from_numpy(c).to(device))["params"] for c in np.array_split(crops, 8)])
+        landmarks, _ = self.project(*self.decode(params))
+        points = landmarks[..., :2].cpu().numpy() * self.recipe.size_px
+        rows = np.flatnonzero(self.table["held_out"] & ~np.isnan(self.table["annotated"][:, 0, 0]))
+        told = params[:, 9:-1][:, self.model.shape_count :][:, self.eyes].cpu().numpy()
+        known = ~np.isnan(self.table["blink"][rows, 0])
+        blink = float(np.abs(told[known] - self.table["blink"][rows][known]).mean())
+        return landmark_errors(points, truth) | {"blink": round(blink, 4)}
 
 
 def lids(points: torch.Tensor) -> torch.Tensor:
@@ -167,4 +317,4 @@ def landmark_errors(points: np.ndarray, truth: np.ndarray) -> dict:
     }
 
 
-GOALS = {"points": PointsGoal}
+GOALS = {"points": PointsGoal, "params": ParamsGoal}

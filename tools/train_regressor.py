@@ -1,7 +1,7 @@
 """Train the regressor; resumes from runs/NAME/last.pt where there is one.
 
-usage: python -m tools.train_regressor --config configs/train/regressor_points.toml --data runs/data --out runs/points
-       python -m tools.train_regressor --config configs/train/regressor.toml --data runs/data --out runs/small --init runs/points/last.pt
+usage: python -m tools.train_regressor --config configs/train/regressor_points.toml --out runs/points
+       python -m tools.train_regressor --config configs/train/regressor.toml --init runs/points/last.pt --out runs/small
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def train(config: dict, data: Path, out: Path, init: Path | None, threads: int) 
     """Train to the end of the recipe; a checkpoint every three minutes."""
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    recipe, settings = Recipe(config["net"]["size_px"], **config["crops"]), config["train"]
+    recipe, settings = Recipe(config["net"]["size_px"], **goals.recipe_of(config)), config["train"]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     goal = goals.GOALS[settings["goal"]](data, recipe, settings, device)
     net = FaceNet(**config["net"], heads=goal.heads).to(device, memory_format=torch.channels_last)
@@ -58,6 +58,7 @@ def train(config: dict, data: Path, out: Path, init: Path | None, threads: int) 
         optimiser.load_state_dict(state["optimiser"])
         seen = state["seen"]
     else:
+        goal.start(net)
         if init is not None:
             load_fitting(net, torch.load(init, map_location=device)["average"])
         average.load_state_dict(net.state_dict())

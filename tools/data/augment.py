@@ -30,14 +30,18 @@ class Sampler:
     """Draws batches from a folder that `tools.data.build` wrote.
 
     A batch is a dict of arrays: crops (B, S, S, 3) uint8; face (B,) int64 row of the table; flip (B,) bool;
-    affine (B, 2, 3) float32, cut px (of the flipped cut where flip) -> crop px; kind (B,) FACE, FACE_NO_SCORE or NO_FACE.
+    affine (B, 2, 3) float32, cut px (of the flipped cut where flip) -> crop px; kind (B,) FACE, FACE_NO_SCORE, NO_FACE.
     The last `pair_share` of the batch are second views of the first samples.
     """
 
     def __init__(self, folder: Path, table: dict, rows: np.ndarray, weights: np.ndarray, recipe: Recipe, seed: int):
-        self.images = np.memmap(folder / "faces.u8", np.uint8, "r").reshape(-1, SIZE_PX, SIZE_PX, 3)
+        self.images = [
+            np.memmap(folder / name, np.uint8, "r").reshape(-1, SIZE_PX, SIZE_PX, 3)
+            for name in ("faces.u8", "turned.u8")
+            if (folder / name).exists()
+        ]
         self.backgrounds = np.memmap(folder / "backgrounds.u8", np.uint8, "r").reshape(-1, 256, 256, 3)
-        self.points = table["points"]
+        self.points = (table["points"], table["points_mirrored"])
         self.rows, self.weights = rows, weights / weights.sum()
         self.recipe = recipe
         self.rng = np.random.default_rng(seed)
@@ -77,9 +81,7 @@ class Sampler:
         """A crop like the runtime's, or one that is off by too much to be told as a face."""
         rng, recipe = self.rng, self.recipe
         kind = FACE
-        points = self.points[row].astype(np.float64)
-        if flip:
-            points = points * (-1, 1) + (SIZE_PX, 0)
+        points = self.points[int(flip)][row].astype(np.float64)
         first = rng.random() < recipe.box_share
         if first:
             roll = np.radians(rng.normal(0, 18) if rng.random() < 0.7 else rng.uniform(-60, 60))
@@ -123,7 +125,9 @@ class Sampler:
             matrix = matrix @ np.array([[-1.0, 0, SIZE_PX], [0, 1, 0], [0, 0, 1]])
         matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
         size = self.recipe.size_px
-        return cv2.warpAffine(self.images[row], matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0)
+        faces, *turned = self.images
+        image = faces[row] if row < len(faces) else turned[0][row - len(faces)]
+        return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0)
 
     def _background(self) -> np.ndarray:
         rng, size = self.rng, self.recipe.size_px

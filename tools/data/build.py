@@ -1,6 +1,8 @@
 """Prepare the training data from the material.
 
-usage: python -m tools.data.build faces --out runs/data
+usage: python -m tools.data.build faces --out runs/data    cut crops and labels
+       python -m tools.data.build fits --out runs/data     the face model's parameters of all of them
+       python -m tools.data.build turned --out runs/data   faces turned in 3D, with other eyelids
 """
 
 from __future__ import annotations
@@ -8,14 +10,31 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tools.data import crops, labels
+import numpy as np
+import torch
+
+from tools.data import crops, fit, labels, profiles
+from tracker.weights import ROOT
+
+TURNED_COUNT = 6000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["faces"])
+    parser.add_argument("what", choices=["faces", "fits", "turned"])
     parser.add_argument("--out", type=Path, default=Path("runs/data"))
     args = parser.parse_args()
+    if args.what == "fits":
+        torch.set_num_threads(1)
+        with np.load(args.out / "faces.npz") as file:
+            table = {name: file[name] for name in file.files}
+        result = fit.fit(fit.load_points(ROOT / "weights" / "face_model.npz"), table)
+        np.savez(args.out / "fits.npz", **result)
+        print(f"fitted to {result['error'].mean():.2%} of sqrt(wh)")
+        return
+    if args.what == "turned":
+        profiles.make(args.out, TURNED_COUNT)
+        return
     known = labels.build()
     crops.cut_faces(known, args.out)
     crops.cut_backgrounds(args.out)

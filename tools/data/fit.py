@@ -7,6 +7,8 @@ are fitted apart: the model's modes are not symmetric.
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,15 @@ from tracker.morphable import CONTOUR_SOFTNESS_MM, load_face_model
 
 # jaw, brows, nose, eyes, lips: the jaw line is vague, lids and lips are exact and small
 POINT_WEIGHT = np.repeat(np.float32([0.35, 0.8, 1.0, 1.5, 1.2]), [17, 10, 9, 12, 20])
-SHAPE_WEIGHT, PERSON_WEIGHT, EXPRESSION_WEIGHT, EXPRESSION_SPARSE = 0.6, 3.0, 2.0, 1.0  # against mm^2 summed over points
+# against mm^2 summed over points
+SHAPE_WEIGHT, PERSON_WEIGHT, EXPRESSION_WEIGHT, EXPRESSION_SPARSE = 0.6, 3.0, 2.0, 3.0
+# 68 points hardly tell these from the shape: they must earn it
+VAGUE = ("cheekPuff", "cheekSquint", "jawForward", "mouthShrug", "mouthPress", "mouthRoll", "mouthLeft", "mouthRight")
+VAGUE_FACTOR = 3.0
+PIECE = 512
+# nobody does both at once
+EXCLUSIVE = (("mouthLeft", "mouthRight"), ("jawLeft", "jawRight"), ("eyeLookIn_L", "eyeLookOut_L"), ("eyeLookIn_R", "eyeLookOut_R"))
+EXCLUSIVE_WEIGHT = 200.0
 DEPTH_WEIGHT, IRIS_WEIGHT, BLINK_WEIGHT = 0.15, 1.0, 100.0
 
 
@@ -127,7 +137,7 @@ def landmarks_of(face: FacePoints, points: torch.Tensor, pick: torch.Tensor) -> 
     return torch.cat([(lines * pick[..., None]).sum(2), points[:, face.fixed]], dim=1)
 
 
-def fit(face: FacePoints, table: dict, steps: int = 260) -> dict[str, np.ndarray]:
+def fit(face: FacePoints, table: dict, steps: int = 90) -> dict[str, np.ndarray]:
     """Fit every face of the table and its mirror image.
 
     Returns
@@ -155,37 +165,69 @@ def fit(face: FacePoints, table: dict, steps: int = 260) -> dict[str, np.ndarray
 
     target, irises, depth, blink = tensor(target), tensor(np.nan_to_num(irises)), tensor(depth), tensor(blink)
     iris_weight = tensor(iris_weight)
-    result = _descend(face, target, irises, iris_weight, depth, blink, tensor(yaw), None, steps)
+    data = {"target": target, "irises": irises, "depth": depth, "blink": blink, "yaw": tensor(yaw)}
+    none = torch.zeros_like(iris_weight)
+    result = _in_pieces(face, data | {"iris_weight": none}, 2 * steps // 3)
+    # people look at the camera more often than not: what the irises are off by in the middle of all is convention
+    looking = (iris_weight.min(1).values > 0.3) & (tensor(yaw).abs() < 0.3)
+    data["iris_offset"] = _iris_offset(face, result, irises)[looking].median(dim=0).values.expand(len(target), 2, 2)
+    data["iris_weight"] = iris_weight
+    result = _in_pieces(face, data | result, steps)
     shape = result["coefficients"][:, : face.shape_count].numpy()
     centre = np.zeros_like(shape)
     for person in set(people) - {""}:
         centre[people == person] = shape[people == person].mean(axis=0)
     known = tensor(people != "")[:, None]
-    result = _descend(
-        face, target, irises, iris_weight, depth, blink, tensor(yaw), (tensor(centre), known), steps, result
-    )
+    result = _in_pieces(face, data | result | {"centre": tensor(centre), "known": known}, steps // 2)
     count = len(table["photo"])
     return {name: value.numpy().reshape(2, count, *value.shape[1:]).swapaxes(0, 1) for name, value in result.items()}
 
 
-def _descend(face, target, irises, iris_weight, depth, blink, yaw, person, steps, start=None):
+def _in_pieces(face: FacePoints, data: dict, steps: int) -> dict[str, torch.Tensor]:
+    """`_descend` for so many faces at a time as the cache holds."""
+    names = set(inspect.signature(_descend).parameters) & set(data)
+    pieces = []
+    for i in range(0, len(data["target"]), PIECE):
+        pieces.append(_descend(face, **{name: data[name][i : i + PIECE] for name in names}, steps=steps))
+    return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _iris_offset(face, result, irises):
+    """Labelled irises minus the model's, (B, 2, 2) mm, turned, y up."""
+    pose = result["pose"]
+    scale, rotation = pose[:, 0].exp(), rotation_of(pose[:, 1:7])
+    turned = model_points(face, result["coefficients"]) @ rotation.transpose(1, 2)
+    labelled = (irises - pose[:, None, 7:9] * SIZE_PX) / scale[:, None, None] * torch.tensor([1.0, -1.0])
+    return labelled - turned[:, face.irises, :2]
+
+
+def _descend(
+    face, target, irises, iris_weight, depth, blink, yaw, steps, pose=None, coefficients=None, iris_offset=0.0,
+    centre=None, known=None,
+):
     """Adam on all faces at once, the expression kept within [0, 1]."""
     count, shapes = len(target), face.shape_count
     low, high = target.min(1).values, target.max(1).values
     size = (high - low).max(1).values
-    if start is None:
+    if pose is None:
         zero, one = torch.zeros(count), torch.ones(count)
         rotation = torch.stack(
             [torch.cos(-yaw), zero, torch.sin(-yaw), zero, one, zero], 1
         )  # first two rows of a turn by -yaw about y
         pose = torch.cat([torch.log(size / 140.0)[:, None], rotation, (low + high) / 2 / SIZE_PX], 1)
         coefficients = torch.zeros(count, len(face.basis))
-    else:
-        pose, coefficients = start["pose"], start["coefficients"]
     pose, coefficients = pose.clone().requires_grad_(), coefficients.clone().requires_grad_()
     optimiser = torch.optim.Adam([{"params": [pose], "lr": 0.02}, {"params": [coefficients], "lr": 0.05}])
     weight = torch.from_numpy(POINT_WEIGHT)
     eyes = [face.index("eyeBlink_R"), face.index("eyeBlink_L")]
+    sparse = torch.tensor([VAGUE_FACTOR if name.startswith(VAGUE) else 1.0 for name in face.names]) * EXPRESSION_SPARSE
+    exclusive = [[face.index(name) for name in pair] for pair in EXCLUSIVE]
+    # lids do not tell where eyes look to the side
+    aside = [shapes + k for k, name in enumerate(face.names) if name.startswith(("eyeLookIn", "eyeLookOut"))]
+    basis = face.basis.clone()
+    for k in aside:
+        basis[k, : face.irises.start] = 0
+    face = dataclasses.replace(face, basis=basis)
     blink_known = ~blink.isnan()
     blink = blink.nan_to_num()
     for step in range(steps):
@@ -202,16 +244,17 @@ def _descend(face, target, irises, iris_weight, depth, blink, yaw, person, steps
         error = error + DEPTH_WEIGHT * (
             (z - z.mean(1, keepdim=True)) - (depth - depth.mean(1, keepdim=True)) / scale[:, None]
         ).square().sum(1)
-        want = ((irises - pose[:, None, 7:9] * SIZE_PX) / scale[:, None, None]) * flip
+        want = ((irises - pose[:, None, 7:9] * SIZE_PX) / scale[:, None, None]) * flip - iris_offset
         error = error + IRIS_WEIGHT * ((turned[:, face.irises, :2] - want).square().sum(2) * iris_weight).sum(1)
         shape, expression = coefficients[:, :shapes], coefficients[:, shapes:]
-        if person is None:
+        if centre is None:
             error = error + SHAPE_WEIGHT * shape.square().sum(1)
         else:
-            centre, known = person
             pull = SHAPE_WEIGHT * (1 - known) + PERSON_WEIGHT * known
             error = error + (pull * (shape - centre * known).square()).sum(1)
-        error = error + EXPRESSION_WEIGHT * expression.square().sum(1) + EXPRESSION_SPARSE * expression.sum(1)
+        error = error + EXPRESSION_WEIGHT * expression.square().sum(1) + expression @ sparse
+        for one, other in exclusive:
+            error = error + EXCLUSIVE_WEIGHT * expression[:, one] * expression[:, other]
         shut = expression[:, eyes] - blink
         error = error + BLINK_WEIGHT * (shut.square() * blink_known).sum(1)
         optimiser.zero_grad()

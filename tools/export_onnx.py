@@ -1,0 +1,112 @@
+"""Write a trained regressor as ONNX, compare it with PyTorch on real crops, and enter it in the manifest.
+
+usage: python -m tools.export_onnx runs/small/last.pt -o weights/regressor.onnx [--data runs/data]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+
+from tools import goals
+from tools.data.augment import Recipe
+from tools.data.fit import load_points
+from tools.manifest import describe, update_manifest
+from tools.models.regressor import FaceNet
+from tracker.weights import ROOT
+
+PARITY = 1e-3
+# where the detector's boxes lie against the points' rectangle: see tools.data.boxes
+BOX_SHIFT_Y = 0.0
+
+
+class Exported(torch.nn.Module):
+    """The head that the runtime reads, alone."""
+
+    def __init__(self, net: FaceNet):
+        super().__init__()
+        self.backbone, self.head = net.backbone, net.heads["params"]
+
+    def forward(self, crops):
+        return self.head(self.backbone(crops))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("-o", "--output", type=Path, default=ROOT / "weights" / "regressor.onnx")
+    parser.add_argument("--data", type=Path, default=Path("runs/data"))
+    args = parser.parse_args()
+    state = torch.load(args.checkpoint, map_location="cpu")
+    config = state["config"]
+    face = load_points(ROOT / "weights" / "face_model.npz")
+    net = FaceNet(**config["net"], heads={"params": 9 + len(face.basis) + 1})
+    net.load_state_dict(state["average"])
+    error = export(Exported(net).eval(), config["net"]["size_px"], args.output, real_crops(args.data, config))
+    crops, shapes = config["crops"], face.shape_count
+    update_manifest(
+        args.output.parent / "manifest.toml",
+        {
+            args.output.stem: describe(
+                args.output,
+                kind="regressor",
+                licence="MIT",
+                provenance=f"tools/train_regressor.py, {state['seen']} samples; see {args.output.stem}.md",
+                dialect="facet",
+                size_px=config["net"]["size_px"],
+                base_scale=config["train"]["base_scale"],
+                shape_count=shapes,
+                expression_count=len(face.names),
+                face_model="face_model.npz",
+                box_scale=crops["runtime_box_scale"],
+                box_shift_y=crops["runtime_box_shift_y"],
+                landmark_scale=crops["landmark_scale"],
+                upright=True,
+                crop_style="area",
+            )
+        },
+    )
+    print(f"{args.output}: {args.output.stat().st_size / 1e6:.2f} MB, largest difference to PyTorch {error:.1e}")
+
+
+def real_crops(data: Path, config: dict) -> np.ndarray:
+    """Some held-out crops, (n, S, S, 3) uint8."""
+    table, _, _ = goals.training_rows(data)
+    crops, _ = goals.validation_crops(data, table, Recipe(config["net"]["size_px"], **goals.recipe_of(config)))
+    return crops[:32]
+
+
+def export(net: torch.nn.Module, size: int, output: Path, crops: np.ndarray) -> float:
+    """Write the ONNX file and return the largest difference to PyTorch.
+
+    Raises
+    ------
+    RuntimeError
+        If the difference is larger than PARITY.
+    """
+    torch.onnx.export(
+        net,
+        (torch.zeros(2, size, size, 3, dtype=torch.uint8),),
+        str(output),
+        input_names=["crops"],
+        output_names=["params"],
+        dynamic_axes={"crops": {0: "batch"}, "params": {0: "batch"}},
+        opset_version=17,
+        dynamo=False,
+    )
+    session = onnxruntime.InferenceSession(str(output), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"crops": crops})
+    with torch.no_grad():
+        expected = net(torch.from_numpy(crops)).numpy()
+    error = float(np.abs(found - expected).max())
+    if error > PARITY:
+        raise RuntimeError(f"{output}: expected ONNX Runtime to agree with PyTorch within {PARITY}, found {error}")
+    return error
+
+
+if __name__ == "__main__":
+    main()
