@@ -43,6 +43,8 @@ class _Limits:
 
     dialect: str  # "faceboxes": offsets from priors; "boxes": the graph ends in boxes
     smallest_face_px: float  # that the network finds, in px of its input
+    # small pictures are not shrunk below this, longer side: it costs next to nothing
+    min_input_px: int
     max_width_px: int
     max_height_px: int
     nms_iou: float
@@ -83,6 +85,7 @@ class FaceBoxes:
         limits = _Limits(
             dialect=entry.get("dialect", str),
             smallest_face_px=entry.get("smallest_face_px", float),
+            min_input_px=entry.get("min_input_px", int, 0),
             max_width_px=entry.get("max_width_px", int, MAX_INPUT_PX),
             max_height_px=entry.get("max_height_px", int, MAX_INPUT_PX),
             nms_iou=entry.get("nms_iou", float),
@@ -142,6 +145,8 @@ class FaceBoxes:
         """Side of the network's input / side of the image, before rounding to whole pixels."""
         limits = self._limits
         scale = min(MAX_ENLARGEMENT, limits.smallest_face_px / self._config.min_face_px)
+        if max(width, height) * scale < limits.min_input_px:
+            scale = max(scale, min(1.0, limits.min_input_px / max(width, height)))
         # one after the other, as 3DDFA_V2 does
         if height * scale > limits.max_height_px:
             scale = limits.max_height_px / height

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from detect import DetectorConfig, FaceBoxes, open_detector
+from detect.faceboxes import _resized
 from tests import reference
 from tests.conftest import material
 from tests.tracker.nets import FLOAT, UINT8, node, value, write_network
@@ -118,6 +119,25 @@ def test_a_regressor_is_no_detector(tmp_path):
     entry = write_boxes_network(tmp_path, [[0, 0, 1, 1]], [0.6], kind="regressor")
     with pytest.raises(WeightsError, match="expected a detector"):
         open_detector(DetectorConfig(weights=str(entry.path)))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "scale"), [(160, 90, 0.5), (80, 50, 0.8), (20, 50, 1.0), (30, 64, 1.0), (640, 30, 0.25)]
+)
+def test_small_pictures_are_hardly_shrunk(tmp_path, width, height, scale):
+    entry = write_boxes_network(tmp_path, [[0, 0, 1, 1]], [0.6], min_input_px=64)
+    detector = FaceBoxes.open(entry, DetectorConfig(min_face_px=40 if width == 640 else 20))
+    assert detector.input_scale(width, height) == pytest.approx(scale)
+
+
+def test_a_shrunk_picture_keeps_its_mean(tmp_path):
+    """The average of what is thrown away must not alias: a fine chequerboard turns grey."""
+    image = np.zeros((240, 320, 3), np.uint8)
+    image[::2, ::2] = image[1::2, 1::2] = 255
+    for scale in (0.5, 0.37, 0.25, 0.2):
+        small = _resized(image, scale, "boxes")
+        assert small.shape == (int(240 * scale), int(320 * scale), 3)
+        assert small.min() > 100 and small.max() < 155
 
 
 # --- upstream's FaceBoxes

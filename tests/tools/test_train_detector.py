@@ -310,7 +310,8 @@ def test_average_precision_is_that_of_the_judges():
         corner = rng.uniform(0, 300, (9, 2))
         size = rng.uniform(5, 60, (9, 2))
         faces = np.concatenate([corner, corner + size], 1)
-        boxes = np.concatenate([faces[:7] + rng.normal(0, 3, (7, 4)), rng.uniform(0, 300, (4, 1)) + [[0, 0, 30, 40]]])
+        wrong = rng.uniform(0, 300, (4, 1)) + np.array([0, 0, 30, 40])
+        boxes = np.concatenate([faces[:7] + rng.normal(0, 3, (7, 4)), wrong])
         truth.append(faces)
         found.append(np.concatenate([boxes, rng.uniform(0, 1, (11, 1))], 1))
     for height in (10, 32):
