@@ -13,9 +13,9 @@ from tracker.errors import RenderError
 from tracker.types import FaceTrack
 
 FOV_DEG = 60.0  # across the longer side; places faces of different size behind one another
-LIGHT_BELOW_PX = 110.0  # smaller faces are drawn with fewer triangles; one cannot tell
+LIGHT_BELOW_PX = 64.0  # smaller faces are drawn with fewer triangles; one cannot tell
 MAX_COORDINATE_PX = 1e5  # a face beyond is no face
-DEPTH_NEAR_MM, DEPTH_FAR_MM = 125.0, -80.0  # of the model's origin; white and dark grey of the depth view
+DEPTH_NEAR_MM, DEPTH_FAR_MM = 122.0, -60.0  # of the model's origin; white and dark grey of the depth view
 DEPTH_MAP_ORIGIN = 32768  # value of the 16-bit map at the model's origin
 DEPTH_MAP_PER_MM = 100.0  # steps of the 16-bit map per millimetre, nearer is larger
 WIRE_RADIUS_PX = 0.5
