@@ -109,6 +109,7 @@ class Progress:
 
 def run(source: Source, tracker: FaceTracker, renderer, sink, window, log, stages, progress, summary: Summary) -> None:
     """The whole of facet: every frame is read, tracked, drawn, shown, written and recorded."""
+    pace = Pace(enabled=not source.live and not source.still)
     with frames_of(source) as frames:
         while (frame := next_frame(frames, stages)) is not None:
             start_ns = time.perf_counter_ns()
@@ -121,6 +122,7 @@ def run(source: Source, tracker: FaceTracker, renderer, sink, window, log, stage
                     depth = renderer.depth_map() if source.still and "depth" in renderer.views else None
                     sink.write(picture, frame, *([] if depth is None else [depth]))
             if window:
+                pace.wait(frame)
                 with stages("draw"):
                     window.show(frame.image, faces, stages.last_ms("frame"))
             if log:
@@ -128,7 +130,7 @@ def run(source: Source, tracker: FaceTracker, renderer, sink, window, log, stage
             stages.add("frame", start_ns, time.perf_counter_ns())
             summary.add(frame, faces)
             progress(summary.frames)
-            if window and not handle_keys(window, tracker, renderer, frame):
+            if window and not handle_keys(window, tracker, renderer, frame, pause=source.still):
                 break
 
 
@@ -148,9 +150,26 @@ def next_frame(frames, stages: Stages) -> Frame | None:
         return next(frames, None)
 
 
-def handle_keys(window, tracker: FaceTracker, renderer, frame: Frame) -> bool:
-    """Do what the keys say; False to quit. A pause lasts until the next key."""
-    paused = False
+class Pace:
+    """Shows a file in a window as fast as it was filmed, not as fast as it can be tracked."""
+
+    def __init__(self, enabled: bool):
+        self._enabled = enabled
+        self._ahead_s: float | None = None  # clock minus the time of the frame that is on time
+
+    def wait(self, frame: Frame) -> None:
+        if not self._enabled:
+            return
+        late_s = time.perf_counter() - frame.time_s
+        # after a pause, or where tracking is too slow, time goes on from here
+        if self._ahead_s is None or late_s - self._ahead_s > 0.1:
+            self._ahead_s = late_s
+        time.sleep(max(0.0, self._ahead_s - late_s))
+
+
+def handle_keys(window, tracker: FaceTracker, renderer, frame: Frame, pause: bool = False) -> bool:
+    """Do what the keys say; False to quit. A pause lasts until space is pressed."""
+    paused = pause
     while True:
         for key in window.keys():
             if key in ("q", "esc"):

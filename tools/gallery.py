@@ -8,6 +8,7 @@ Each video goes through app.py, as a user would do it; the sheet shows frames sp
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -20,25 +21,39 @@ ROOT = Path(__file__).resolve().parent.parent
 CELL_PX = 360
 
 
-def contact_sheet(video: Path, count: int = 12, columns: int = 4) -> np.ndarray:
-    """Frames spread evenly over a video, as one picture."""
-    frames = []
-    capture = cv2.VideoCapture(str(video))
+def contact_sheet(video: Path, log: Path, count: int = 12, columns: int = 4) -> np.ndarray:
+    """Frames spread evenly over a tracked video, each cut to what surrounds its faces, as one picture."""
+    faces = [json.loads(line)["faces"] for line in log.read_text(encoding="utf-8").splitlines()]
+    wanted = set(np.linspace(0, max(0, len(faces) - 1), count).round().astype(int).tolist())
+    cells, capture, index = [], cv2.VideoCapture(str(video)), 0
     while (read := capture.read())[0]:
-        frames.append(read[1])
-    if not frames:
+        if index in wanted:
+            cells.append(cell_of(read[1], faces[index], index))
+        index += 1
+    if not cells:
         raise SystemExit(f"{video}: holds no frame")
-    cells = []
-    for index in np.linspace(0, len(frames) - 1, count).round().astype(int):
-        frame = frames[index]
-        zoom = CELL_PX / max(frame.shape[:2])
-        small = cv2.resize(frame, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
-        cell = np.full((CELL_PX, CELL_PX, 3), 30, np.uint8)
-        cell[: small.shape[0], : small.shape[1]] = small
-        cv2.putText(cell, str(index), (6, CELL_PX - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
-        cells.append(cell)
-    rows = [np.hstack(cells[i : i + columns]) for i in range(0, count, columns)]
-    return np.vstack(rows)
+    blank = np.full_like(cells[0], 30)
+    cells += [blank] * (-len(cells) % columns)
+    return np.vstack([np.hstack(cells[i : i + columns]) for i in range(0, len(cells), columns)])
+
+
+def cell_of(frame: np.ndarray, faces: list[dict], index: int) -> np.ndarray:
+    """The part of a frame that holds its faces, with room around them, in a square cell."""
+    height, width = frame.shape[:2]
+    x0, y0, x1, y1 = 0, 0, width, height
+    if faces:
+        boxes = np.array([face["box"] for face in faces])
+        low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+        centre, reach = (low + high) / 2, 1.0 * (high - low).max()
+        x0, y0 = np.maximum(centre - reach, 0).astype(int)
+        x1, y1 = np.minimum(centre + reach, (width, height)).astype(int)
+    part = frame[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
+    zoom = CELL_PX / max(part.shape[:2])
+    small = cv2.resize(part, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC)
+    cell = np.full((CELL_PX, CELL_PX, 3), 30, np.uint8)
+    cell[: small.shape[0], : small.shape[1]] = small[:CELL_PX, :CELL_PX]
+    cv2.putText(cell, str(index), (6, CELL_PX - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+    return cell
 
 
 def main() -> int:
@@ -62,7 +77,7 @@ def main() -> int:
         command += ["--config", str(args.config)] if args.config else []
         failed += subprocess.run(command, check=False).returncode != 0
         if tracked.exists():
-            cv2.imwrite(str(args.output / f"{video.stem}.jpg"), contact_sheet(tracked))
+            cv2.imwrite(str(args.output / f"{video.stem}.jpg"), contact_sheet(tracked, tracked.with_suffix(".jsonl")))
     return 1 if failed else 0
 
 

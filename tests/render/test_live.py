@@ -1,0 +1,102 @@
+"""The program with its window: a clip and an imitated webcam, driven with keys."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT, material
+from tests.program import APP, records
+from tests.render.test_window import screenshot
+
+SECONDS = 90
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory):
+    """A face before a wall, longer than any test waits."""
+    path = tmp_path_factory.mktemp("live") / "long.mp4"
+    capture = cv2.VideoCapture(str(material("media", "videos", "d0.mp4")))
+    frame = cv2.resize(capture.read()[1], (320, 320))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (320, 320))
+    for _ in range(10 * SECONDS):
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+def press(key):
+    subprocess.run(["xdotool", "search", "--onlyvisible", "--name", "^facet - ", "windowfocus"], check=True)
+    subprocess.run(["xdotool", "key", key], check=True)
+
+
+def wait_for(condition, seconds=40.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+@pytest.mark.display
+def test_the_program_in_a_window_obeys_its_keys(x_server, networks, long_clip, tmp_path):
+    pytest.importorskip("glfw")
+    if subprocess.run(["which", "xdotool"], capture_output=True, check=False).returncode:
+        pytest.skip("no xdotool")
+    command = [*APP, "-f", str(long_clip), "--renderer", "cpu", "--log", str(tmp_path / "log.jsonl"), *map(str, networks)]
+    started_s = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    try:
+        dark = screenshot(x_server).copy()
+        wait_for(lambda: process.poll() is not None or (screenshot(x_server) != dark).any(axis=2).mean() > 0.05)
+        assert process.poll() is None, process.communicate()
+        plain = screenshot(x_server).copy()
+        press("s")
+        wait_for(lambda: list(tmp_path.glob("facet-*.png")))
+        press("h")
+        wait_for(lambda: (np.abs(screenshot(x_server).astype(int) - plain) > 60).any(axis=2).mean() > 0.002)
+        press("space")
+        press("space")
+        press("q")
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+    assert errors == ""
+    snapshot = cv2.imread(str(next(tmp_path.glob("facet-*.png"))))
+    assert snapshot.shape[0] >= 320
+    lines = records(tmp_path / "log.jsonl")
+    assert all(len(line["faces"]) == 1 for line in lines)
+    seconds = time.monotonic() - started_s
+    assert len(lines) <= 10 * seconds + 2, "a clip is shown as fast as it was filmed"
+
+
+CAMERA = """
+import sys
+sys.argv[0] = "app.py"
+import app
+from tests.tracker.test_source_live import LoopedFile
+app.open_source = lambda spec, *rest, **named: __import__("tracker.source").source.open_source(
+    spec, *rest, **named, capture_factory=lambda index: LoopedFile({clip!r}))
+sys.exit(app.main(sys.argv[1:]))
+"""
+
+
+def test_an_imitated_webcam_is_tracked_and_recorded(networks, long_clip, tmp_path):
+    out, log = tmp_path / "out.mp4", tmp_path / "log.jsonl"
+    options = ["--webcam", "0", "-o", out, "--log", log, "--max-frames", "25", *networks]
+    command = [sys.executable, "-c", CAMERA.format(clip=str(long_clip)), *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = records(log)
+    assert [line["frame"] for line in lines] == list(range(25))
+    assert all(len(line["faces"]) == 1 for line in lines)
+    assert {line["source"] for line in lines} == {"camera 0"}
+    count, capture = 0, cv2.VideoCapture(str(out))
+    while capture.read()[0]:
+        count += 1
+    assert count == 25
