@@ -288,7 +288,7 @@ def open_sink(path: Path, source: Source, config: OutputConfig):
     return ImageSink(path, numbered=not source.still)
 
 
-def build_tracker(config: AppConfig, stages: Stages):
+def build_tracker(config: AppConfig, stages: Stages, live: bool):
     """The tracker with the networks and face models that the settings name."""
     detector = open_detector(config.detector, config.runtime)
     return FaceTracker.open(
@@ -299,6 +299,7 @@ def build_tracker(config: AppConfig, stages: Stages):
         camera=config.camera,
         runtime=config.runtime,
         stages=stages,
+        live=live,
     )
 
 
@@ -316,7 +317,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
     with contextlib.ExitStack() as parts:
         spec = args.webcam if args.webcam is not None else args.file
         source = parts.enter_context(open_source(spec, config.source, start_s=args.start, max_frames=args.max_frames))
-        tracker = build_tracker(config, stages)
+        tracker = parts.enter_context(contextlib.closing(build_tracker(config, stages, source.live)))
         renderer = sink = window = log = None
         if args.output or wants_window:
             renderer = parts.enter_context(open_renderer(args.renderer, tracker.mesh_model, views))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from tracker.runtime import RuntimeConfig
 from tracker.smoothing import FaceFilter, SmoothingConfig
 from tracker.stages import Stages
 from tracker.tracks import Observation, Slot, TrackerConfig, Tracks, Verdict, is_plausible, judge, mark_covered
-from tracker.types import Detector, FaceTrack, Frame, Roi
+from tracker.types import Box, Detector, FaceTrack, Frame, Roi
 from tracker.weights import find_entry
 
 
@@ -50,6 +51,8 @@ class FaceTracker:
     regressor : crops -> parameters in the language of `model`
     model : the face model behind the regressor
     mesh_model : the face model that is drawn; where it is another one it is fitted to the landmarks of each frame
+    live : look for newcomers in a thread beside the loop, so that faces that are tracked never wait for it; a newcomer is
+        then found a frame or two later, and which one depends on the machine. `close` ends the thread.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class FaceTracker:
         smoothing: SmoothingConfig = SmoothingConfig(),
         camera: CameraConfig = CameraConfig(),
         stages: Stages | None = None,
+        live: bool = False,
     ):
         self._detect = detect
         self._regressor = regressor
@@ -72,6 +76,7 @@ class FaceTracker:
         self._camera = camera
         self._stages = stages or Stages()
         self._fitters: dict[int, LandmarkFitter] = {}
+        self._beside = ThreadPoolExecutor(1, "facet-detector") if live else None
         self.with_vertices = False  # whether `step` fills FaceTrack.vertices
         self.detected = False  # whether the detector ran in the last step
         self.reset()
@@ -104,8 +109,14 @@ class FaceTracker:
         """The ONNX Runtime execution provider in use."""
         return self._regressor.provider
 
+    def close(self) -> None:
+        """End the thread of a live tracker."""
+        if self._beside is not None:
+            self._beside.shutdown(cancel_futures=True)
+
     def reset(self) -> None:
         """Forget everything, IDs included."""
+        self._newcomers: Future | None = None  # a search beside the loop
         self._tracks = Tracks(self._config)
         self._is_cut = CutDetector()
         self._fitters.clear()
@@ -121,12 +132,23 @@ class FaceTracker:
         self.detected = False
         if frame.first:
             self.reset()
-        if self._wants_detection or self._is_cut(frame.image):
+        if self._is_cut(frame.image) or self._wants_detection:
             self._tracks.lose_all(frame.time_s)
+            self._newcomers = None
         self._tracks.forget(frame.time_s)
         doubtful = self._follow(frame)
-        if doubtful or self._detection_is_due(frame.time_s):
-            self._seed(frame, doubtful)
+        if doubtful or self._detection_is_urgent():
+            self._seed(frame, self._run_detector(frame), doubtful)
+        elif self._newcomers is not None:
+            if self._newcomers.done():
+                boxes, self._newcomers = self._newcomers.result(), None
+                self._seed(frame, boxes, [])
+        elif self._newcomers_are_due(frame.time_s):
+            if self._beside is not None:
+                self._detected_s = frame.time_s
+                self._newcomers = self._beside.submit(self._detect_boxes, frame.image)
+            else:
+                self._seed(frame, self._run_detector(frame), [])
         with self._stages("update"):
             return tuple(self._publish(slot, frame) for slot in self._tracks.active)
 
@@ -154,12 +176,18 @@ class FaceTracker:
         self._tracks.lose_duplicates(frame.time_s)
         return [slot for slot in doubtful if slot in self._tracks.active]
 
-    def _seed(self, frame: Frame, doubtful: Sequence[Slot]) -> None:
-        """Run the detector; end the doubtful tracks that it does not confirm; start tracks on faces without one."""
+    def _run_detector(self, frame: Frame) -> tuple[Box, ...]:
         self.detected, self._detected_s = True, frame.time_s
         self._wants_detection = False
+        self._newcomers = None
+        return self._detect_boxes(frame.image)
+
+    def _detect_boxes(self, image: np.ndarray) -> tuple[Box, ...]:
         with self._stages("detect"):
-            boxes = self._detect(frame.image)
+            return self._detect(image)
+
+    def _seed(self, frame: Frame, boxes: Sequence[Box], doubtful: Sequence[Slot]) -> None:
+        """End the doubtful tracks that no box confirms; start tracks on boxes without one."""
         mark_covered(self._tracks.active, boxes, frame.time_s)
         for slot in doubtful:
             another_face = slot.appearance.likeness(slot.seen.thumbnail) < self._config.sudden_change
@@ -210,10 +238,12 @@ class FaceTracker:
                 )
             return seen
 
-    def _detection_is_due(self, time_s: float) -> bool:
-        """When asked for, when nothing is tracked, and now and then while there is room for another face."""
-        if self._wants_detection or not self._tracks.active or self._detected_s is None:
-            return True
+    def _detection_is_urgent(self) -> bool:
+        """When asked for, when nothing is tracked, and when a face was just lost."""
+        return self._wants_detection or not self._tracks.active or self._detected_s is None
+
+    def _newcomers_are_due(self, time_s: float) -> bool:
+        """Now and then while there is room for another face."""
         return self._tracks.has_room and not 0 <= time_s - self._detected_s < self._config.redetect_s
 
     def _lose(self, slot: Slot, time_s: float) -> None:
@@ -232,8 +262,9 @@ class FaceTracker:
             landmarks = self._model.landmarks(camera, shape, expression)
             pose = pose_from_camera(camera)
         if self.mesh_model is not self._model:
-            fitter = self._fitters.setdefault(slot.id, LandmarkFitter(self.mesh_model))
-            fitted = fitter(landmarks)
+            if slot.id not in self._fitters:
+                self._fitters[slot.id] = LandmarkFitter(self.mesh_model, jaw_slides=self._model.sparse.lines > 0)
+            fitted = self._fitters[slot.id](landmarks)
             camera, shape, expression = fitted.camera, fitted.shape, fitted.expression
         vertices = None
         if self.with_vertices:

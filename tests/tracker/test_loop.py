@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -134,6 +137,40 @@ def test_two_faces_keep_two_ids_side_by_side():
         where = {face.id: centre(face)[0] for face in faces}
         assert set(where) == {1, 2}
         assert where[1] < 160 < where[2]
+
+
+def test_live_newcomers_are_looked_for_beside_the_loop():
+    class SlowDetector(DiscDetector):
+        def __init__(self):
+            super().__init__()
+            self.may_finish = threading.Event()
+            self.threads = set()
+
+        def __call__(self, image):
+            self.threads.add(threading.current_thread())
+            if self.calls:
+                assert self.may_finish.wait(10)
+            return super().__call__(image)
+
+    detect = SlowDetector()
+    tracker = FaceTracker(
+        detect, DiscRegressor(), RingModel(), config=TrackerConfig(redetect_s=0.2), smoothing=RAW, live=True
+    )
+    discs = [(80, 100, 25, RED)]
+    for index in range(7):
+        assert len(tracker.step(frame(index, *discs))) == 1
+    discs.append((240, 120, 25, BLUE))
+    for index in range(7, 20):
+        assert len(tracker.step(frame(index, *discs))) == 1, "the search is under way and nobody waits for it"
+    detect.may_finish.set()
+    index, faces = 20, ()
+    while len(faces) < 2 and index < 1000:
+        faces = tracker.step(frame(index, *discs))
+        index += 1
+        time.sleep(0.001)
+    assert {face.id for face in faces} == {1, 2}
+    tracker.close()
+    assert all(not thread.is_alive() for thread in detect.threads - {threading.current_thread()})
 
 
 def test_a_cut_detects_at_once_and_tells_people_apart():
