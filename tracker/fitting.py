@@ -1,22 +1,194 @@
-"""Fits a face model to points: weak-perspective pose, shape and expression by regularised least squares."""
+"""Fits a face model to points in an image: weak-perspective pose, shape and expression by regularised least squares."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-from tracker.morphable import MorphableModel, contour_weights
+from tracker.morphable import MorphableModel, contour_weights, project
 from tracker.pose import FLIP_Y, nearest_rotation
 from tracker.types import FaceParams
 
-# Ridge weights in units of squared image error of a face 140 px wide.
-SHAPE_WEIGHT = 2.0
-EXPRESSION_WEIGHT = 0.5
+# What a coefficient of 1 costs, against squared distances in mm summed over all points. Expressions cost by their
+# square and their size, so that few take part. Found by leaving points out of fits to annotated faces.
+SHAPE_COST = 2.0
+EXPRESSION_COST, EXPRESSION_SIZE_COST = 5.0, 3.0
+SHAPE_LIMIT = 3.0
 # The jaw line is vague, eyelids and lips are exact and small.
-LANDMARK_WEIGHTS = np.repeat([0.4, 1.0, 1.0, 1.5, 1.0, 1.5], [17, 10, 9, 12, 12, 8]).astype(np.float64)
+LANDMARK_WEIGHTS = np.repeat([0.4, 1.0, 1.0, 1.5, 1.0, 1.5], [17, 10, 9, 12, 12, 8])
+FIRST_ROUNDS, ROUNDS = 8, 2
+# A track's shape is the mean of its frames, the newest counting at least one in so many.
+SETTLED_FRAMES = 30
+HOLD_PER_FRAME = 30.0
+FRONTAL = np.diag(FLIP_Y) @ np.eye(3, 4)
 
 
-@njit(cache=True)
+def fit_landmarks(model: MorphableModel, landmarks: np.ndarray) -> FaceParams:
+    """Fit a model to the 68 landmarks of one picture.
+
+    Parameters
+    ----------
+    landmarks : (68, 2 or 3) float, image px; z is not looked at
+
+    Returns
+    -------
+    FaceParams
+        The camera is model mm -> image px; its z has the scale of x and is 0 at the model's origin.
+    """
+    return LandmarkFitter(model)(landmarks)
+
+
+def fit_vertices(model: MorphableModel, vertices: np.ndarray, points: np.ndarray, weights: np.ndarray) -> FaceParams:
+    """Fit a model to points of which one knows the vertices.
+
+    Parameters
+    ----------
+    vertices : (P,) int
+    points : (P, 2) float, image px
+    weights : (P,) float, 1 for a point that is as exact as a landmark
+
+    Returns
+    -------
+    FaceParams, as `fit_landmarks`
+    """
+    zero = np.zeros(model.shape_count, np.float32)
+    mean = model.mean[vertices].astype(np.float64)
+    basis = np.empty((len(vertices), 3, model.shape_count + model.expression_count))
+    basis[:, :, : model.shape_count] = model.shape_basis[:, vertices].transpose(1, 2, 0)
+    for k, one in enumerate(np.eye(model.expression_count, dtype=np.float32)):
+        basis[:, :, model.shape_count + k] = model.vertices(zero, one, model.mean)[vertices] - model.mean[vertices]
+    x = np.zeros(basis.shape[2])
+    for _ in range(FIRST_ROUNDS):
+        camera = weak_perspective(combine(mean, basis, x), points, weights)
+        x = _solve(mean, basis, camera, points, weights, x, model.shape_count, 0.0)
+    return _params(camera, x, model.shape_count)
+
+
+class LandmarkFitter:
+    """Follows the landmarks of one track; each fit starts from the one before, the shape settles.
+
+    Parameters
+    ----------
+    model : MorphableModel
+    jaw_slides : whether landmarks 0-16 follow the visible contour, as the project's own do; those of 3DDFA and others
+        of its kind are points of the jaw, and the far ones hide behind the face
+    """
+
+    def __init__(self, model: MorphableModel, jaw_slides: bool = True):
+        count = model.shape_count + model.expression_count
+        self._shape_count = model.shape_count
+        self._mean = model.sparse.mean.astype(np.float64)
+        self._basis = np.ascontiguousarray(model.sparse.basis.reshape(count, -1, 3).transpose(1, 2, 0), np.float64)
+        self._lines, self._outward = model.sparse.lines if jaw_slides else 0, model.sparse.outward
+        self._camera = FRONTAL
+        self._x = np.zeros(count)
+        self._frames = 0
+
+    def __call__(self, landmarks: np.ndarray) -> FaceParams:
+        """Fit the model to the 68 landmarks of the track's next frame; see `fit_landmarks`."""
+        points = np.asarray(landmarks[:, :2], np.float64)
+        # the shape learns ever more slowly
+        hold = HOLD_PER_FRAME * min(self._frames, SETTLED_FRAMES)
+        for _ in range(ROUNDS if self._frames else FIRST_ROUNDS):
+            mean, basis = self._rows()
+            self._camera = weak_perspective(combine(mean, basis, self._x), points, LANDMARK_WEIGHTS)
+            self._x = _solve(mean, basis, self._camera, points, LANDMARK_WEIGHTS, self._x, self._shape_count, hold)
+        self._frames += 1
+        return _params(self._camera, self._x, self._shape_count)
+
+    def _rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (68, 3) and basis (68, 3, K) of the landmarks, those of the contour as the last camera saw it."""
+        lines = self._lines
+        if not lines:
+            return self._mean[:68], self._basis[:68]
+        candidates = combine(self._mean[68:], self._basis[68:], self._x)
+        weight = contour_weights(project(candidates, self._camera), self._camera, self._outward)
+        return _slide(self._mean, self._basis, weight)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _slide(mean, basis, weight):
+    """Rows of the landmarks, those of the contour as weighted means of their candidates, which follow the landmarks."""
+    lines, candidates = weight.shape
+    mean_out, basis_out = mean[:68].copy(), basis[:68].copy()
+    for line in range(lines):
+        mean_out[line] = 0.0
+        basis_out[line] = 0.0
+        total = 0.0
+        for c in range(candidates):
+            w = weight[line, c]
+            if w < 1e-3:
+                continue
+            total += w
+            row = 68 + line * candidates + c
+            mean_out[line] += w * mean[row]
+            basis_out[line] += w * basis[row]
+        mean_out[line] /= total
+        basis_out[line] /= total
+    return mean_out, basis_out
+
+
+def _solve(mean, basis, camera, points, weights, x, shape_count, hold) -> np.ndarray:
+    """Coefficients (K,) for a known camera; `hold` ties the shape to that of `x`, from which the search starts."""
+    matrix, vector = normal_equations(mean, basis, camera, points, weights)
+    cost = np.full(len(x), EXPRESSION_COST)
+    cost[:shape_count] = SHAPE_COST + hold
+    matrix[np.diag_indices(len(x))] += cost
+    vector[:shape_count] += hold * x[:shape_count]
+    vector[shape_count:] -= EXPRESSION_SIZE_COST / 2
+    low, high = np.zeros(len(x)), np.ones(len(x))
+    low[:shape_count], high[:shape_count] = -SHAPE_LIMIT, SHAPE_LIMIT
+    return solve_bounded(matrix, vector, x, low, high, 30)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def combine(mean, basis, x):
+    """mean + basis times x: (P, 3), (P, 3, K), (K,) -> (P, 3); all float64."""
+    out = mean.copy()
+    for p in range(len(mean)):
+        for axis in range(3):
+            total = 0.0
+            for k in range(len(x)):
+                total += basis[p, axis, k] * x[k]
+            out[p, axis] += total
+    return out
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def normal_equations(mean, basis, camera, points, weights):
+    """A'WA and A'Wb of the points' weighted distances in mm, as linear functions of the coefficients.
+
+    Parameters
+    ----------
+    mean : (P, 3), basis : (P, 3, K) float64, mm
+    camera : (3, 4) float64; points : (P, 2) float64, px; weights : (P,) float64
+
+    Returns
+    -------
+    (K, K), (K,) float64
+    """
+    count = basis.shape[2]
+    matrix, vector, row = np.zeros((count, count)), np.zeros(count), np.empty(count)
+    to_mm = 1.0 / np.sqrt((camera[0, :3] ** 2).sum())
+    for p in range(len(mean)):
+        for axis in range(2):
+            a, b, c = camera[axis, 0] * to_mm, camera[axis, 1] * to_mm, camera[axis, 2] * to_mm
+            for k in range(count):
+                row[k] = a * basis[p, 0, k] + b * basis[p, 1, k] + c * basis[p, 2, k]
+            target = (points[p, axis] - camera[axis, 3]) * to_mm - (a * mean[p, 0] + b * mean[p, 1] + c * mean[p, 2])
+            for i in range(count):
+                wi = weights[p] * row[i]
+                vector[i] += wi * target
+                if wi != 0.0:
+                    for j in range(i + 1):
+                        matrix[i, j] += wi * row[j]
+    for i in range(count):
+        for j in range(i):
+            matrix[j, i] = matrix[i, j]
+    return matrix, vector
+
+
+@njit(cache=True, nogil=True, fastmath=True)
 def solve_bounded(matrix, vector, start, low, high, sweeps):
     """Minimise x'Ax/2 - b'x with low <= x <= high by coordinate descent.
 
@@ -30,100 +202,47 @@ def solve_bounded(matrix, vector, start, low, high, sweeps):
     (n,) float64
     """
     x = start.copy()
-    gradient = matrix @ x - vector
+    gradient = -vector
+    for i in range(len(x)):
+        if x[i] != 0.0:
+            for j in range(len(x)):
+                gradient[j] += matrix[i, j] * x[i]
     for _ in range(sweeps):
         largest = 0.0
         for i in range(len(x)):
             new = min(max(x[i] - gradient[i] / matrix[i, i], low[i]), high[i])
             step = new - x[i]
             if step != 0.0:
-                gradient += matrix[:, i] * step
+                for j in range(len(x)):
+                    gradient[j] += matrix[i, j] * step
                 x[i] = new
                 largest = max(largest, abs(step))
-        if largest < 1e-5:
+        if largest < 1e-4:
             break
     return x
 
 
-class LandmarkFitter:
-    """Follows the landmarks of one track; each fit starts from the one before, the shape settles."""
-
-    def __init__(self, model: MorphableModel):
-        self._model = model
-        count_shape, count_expression = model.shape_count, model.expression_count
-        self._mean = model.sparse.mean.astype(np.float64)
-        self._basis = model.sparse.basis.reshape(count_shape + count_expression, -1, 3).astype(np.float64)
-        self._camera: np.ndarray | None = None
-        self._x = np.zeros(count_shape + count_expression)
-        self._count_shape = count_shape
-        self._low = np.r_[np.full(count_shape, -3.0), np.zeros(count_expression)]
-        self._high = np.r_[np.full(count_shape, 3.0), np.ones(count_expression)]
-        self._ridge = np.r_[np.full(count_shape, SHAPE_WEIGHT), np.full(count_expression, EXPRESSION_WEIGHT)]
-        self._frames = 0
-
-    def __call__(self, landmarks: np.ndarray) -> FaceParams:
-        """Fit the model to 68 landmarks, (68, 2 or 3) image px; the camera is model mm -> image px."""
-        points = np.asarray(landmarks[:, :2], np.float64)
-        for _ in range(8 if self._frames == 0 else 2):
-            mean, basis = self._rows()
-            model_points = mean + np.tensordot(self._x, basis, 1)
-            self._camera = weak_perspective(model_points, points, LANDMARK_WEIGHTS)
-            self._solve(mean, basis, points)
-        self._frames += 1
-        return FaceParams(
-            self._camera.astype(np.float32),
-            self._x[: self._count_shape].astype(np.float32),
-            self._x[self._count_shape :].astype(np.float32),
-        )
-
-    def _rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (68, 3) and basis (K, 68, 3) of the landmarks, those of the contour as the last camera saw it."""
-        mean, basis, sparse = self._mean, self._basis, self._model.sparse
-        if not sparse.lines:
-            return mean[:68], basis[:, :68]
-        if self._camera is None:
-            # frontal until there is a camera
-            camera = np.array([[1.0, 0, 0, 0], [0, -1.0, 0, 0], [0, 0, 1.0, 0]])
-        else:
-            camera = self._camera
-        points = mean[68:] + np.tensordot(self._x, basis[:, 68:], 1)
-        weight = contour_weights(points @ camera[:, :3].T + camera[:, 3], camera, sparse.outward)
-        lines = sparse.lines
-        slid_mean = (weight[:, :, None] * mean[68:].reshape(lines, -1, 3)).sum(axis=1)
-        slid_basis = np.einsum("lc,klcd->kld", weight, basis[:, 68:].reshape(len(basis), lines, -1, 3))
-        return np.concatenate([slid_mean, mean[lines:68]]), np.concatenate([slid_basis, basis[:, lines:68]], axis=1)
-
-    def _solve(self, mean: np.ndarray, basis: np.ndarray, points: np.ndarray) -> None:
-        camera = self._camera
-        to_mm = 1.0 / np.linalg.norm(camera[0, :3])
-        projected = (basis @ camera[:2, :3].T * to_mm).reshape(len(self._x), -1)
-        target = ((points - camera[:2, 3] - mean @ camera[:2, :3].T) * to_mm).ravel()
-        weighted = projected * np.repeat(LANDMARK_WEIGHTS, 2)
-        # the shape learns ever more slowly
-        hold = np.zeros(len(self._x))
-        hold[: self._count_shape] = 30.0 * min(self._frames, 30)
-        matrix = weighted @ projected.T + np.diag(self._ridge + hold)
-        vector = weighted @ target + hold * self._x
-        self._x = solve_bounded(matrix, vector, self._x, self._low, self._high, 30)
-
-
 def weak_perspective(model_points: np.ndarray, points: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The scaled rotation and shift that bring model points, (K, 3) mm, nearest to image points, (K, 2) px.
+    """The scaled rotation and shift that bring model points, (P, 3) mm, nearest to image points, (P, 2) px.
 
     Returns
     -------
-    (3, 4) float64, y down
+    (3, 4) float64, model mm -> image px, y down
     """
     total = weights.sum()
     centre_model, centre_image = weights @ model_points / total, weights @ points / total
     a, b = model_points - centre_model, points - centre_image
-    affine = np.linalg.lstsq(a * np.sqrt(weights)[:, None], b * np.sqrt(weights)[:, None], rcond=None)[0].T
-    rotation = nearest_rotation(affine * FLIP_Y[:2, None])
-    directions = rotation * FLIP_Y[:, None]
+    weighted = a * weights[:, None]
+    affine = np.linalg.lstsq(weighted.T @ a, weighted.T @ b, rcond=1e-9)[0].T
+    directions = nearest_rotation(affine * FLIP_Y[:2, None]) * FLIP_Y[:, None]
     shown = a @ directions[:2].T
     scale = (weights[:, None] * shown * b).sum() / (weights[:, None] * shown * shown).sum()
-    camera = np.empty((3, 4))
+    camera = np.zeros((3, 4))
     camera[:, :3] = directions * scale
     camera[:2, 3] = centre_image - camera[:2, :3] @ centre_model
-    camera[2, 3] = 0.0
     return camera
+
+
+def _params(camera: np.ndarray, x: np.ndarray, shape_count: int) -> FaceParams:
+    shape, expression = np.split(x.astype(np.float32), [shape_count])
+    return FaceParams(camera.astype(np.float32), shape, expression)

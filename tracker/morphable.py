@@ -57,8 +57,7 @@ class MorphableModel:
 
     def bake(self, shape: np.ndarray) -> np.ndarray:
         """The neutral face of a shape, (Ks,); (N, 3) float32 mm."""
-        flat = np.asarray(shape, np.float32) @ self.shape_basis.reshape(len(self.shape_basis), -1)
-        return self.mean + flat.reshape(-1, 3)
+        return add_scaled(self.mean, np.asarray(shape, np.float32), self.shape_basis)
 
     def vertices(self, shape: np.ndarray, expression: np.ndarray, neutral: np.ndarray | None = None) -> np.ndarray:
         """All vertices of a face.
@@ -94,46 +93,84 @@ class MorphableModel:
         (68, 3) float32, image px
         """
         coefficients = np.concatenate([shape, expression]).astype(np.float32)
-        points = self.sparse.mean + (coefficients @ self.sparse.basis).reshape(-1, 3)
-        points = points @ model_to_image[:, :3].T.astype(np.float32) + model_to_image[:, 3].astype(np.float32)
+        points = add_scaled(self.sparse.mean, coefficients, self.sparse.basis)
+        points = project(points, np.asarray(model_to_image, np.float32))
+        lines = self.sparse.lines
         landmarks = points[:68]
-        if self.sparse.lines:
-            landmarks[: self.sparse.lines] = visible_contour(points[68:], model_to_image, self.sparse.outward)
+        if lines:
+            weight = contour_weights(points[68:], np.asarray(model_to_image, np.float64), self.sparse.outward)
+            landmarks[:lines] = (weight[:, :, None] * points[68:].reshape(lines, -1, 3)).sum(axis=1)
         return landmarks
 
 
-def visible_contour(candidates: np.ndarray, model_to_image: np.ndarray, outward: np.ndarray) -> np.ndarray:
-    """The point of each line that lies farthest out in the image, (lines, 3) float32; see `contour_weights`."""
-    weight = contour_weights(candidates, model_to_image, outward)
-    points = candidates.reshape(len(outward), -1, 3)
-    return (weight[:, :, None] * points).sum(axis=1).astype(np.float32)
+# The kernels below hold loops where numpy would call BLAS: its threads wait for each other on a busy machine.
 
 
-def contour_weights(candidates: np.ndarray, model_to_image: np.ndarray, outward: np.ndarray) -> np.ndarray:
+@njit(cache=True, nogil=True, fastmath=True)
+def add_scaled(mean, coefficients, basis):
+    """mean + sum of coefficients x basis, all float32: (N, 3), (K,), (K, N, 3) or (K, N * 3) -> (N, 3)."""
+    out = mean.copy()
+    flat, rows = out.reshape(-1), basis.reshape(len(coefficients), -1)
+    for k in range(len(coefficients)):
+        c = coefficients[k]
+        if c != 0.0:
+            for i in range(len(flat)):
+                flat[i] += c * rows[k, i]
+    return out
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def project(points, model_to_image):
+    """Model mm to image px: (N, 3) and (3, 4), both float32 or both float64 -> (N, 3)."""
+    out = np.empty_like(points)
+    m = model_to_image
+    for i in range(len(points)):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        for row in range(3):
+            out[i, row] = m[row, 0] * x + m[row, 1] * y + m[row, 2] * z + m[row, 3]
+    return out
+
+
+@njit(cache=True, nogil=True)
+def contour_weights(candidates, model_to_image, outward):
     """Choose, on each line, the point farthest out in the image.
 
     Parameters
     ----------
     candidates : (lines * C, 3) float, image px
-    model_to_image : (3, 4) float
-    outward : (lines, 2) float, unit, model x and y
+    model_to_image : (3, 4) float64
+    outward : (lines, 2) float32, unit, model x and y
 
     Returns
     -------
-    (lines, C) float, each row sums to 1
+    (lines, C) float32, each row sums to 1
 
     Convention
     ----------
     Neighbours are blended by a softmax of how far out they lie, so the point slides and never jumps.
     """
-    points = candidates.reshape(len(outward), -1, 3)
-    direction = outward @ model_to_image[:2, :2].T
-    scale = np.sqrt((np.asarray(model_to_image[:2, :3], np.float64) ** 2).sum() / 2)
-    length = np.sqrt((direction**2).sum(axis=1, keepdims=True))
-    direction = direction / np.maximum(length, 1e-9)
-    out = (points[:, :, :2] * direction[:, None]).sum(axis=2) / (scale * CONTOUR_SOFTNESS_MM)
-    weight = np.exp(out - out.max(axis=1, keepdims=True))
-    return weight / weight.sum(axis=1, keepdims=True)
+    lines = len(outward)
+    per_line = len(candidates) // lines
+    m = model_to_image
+    softness_px = CONTOUR_SOFTNESS_MM * np.sqrt((m[:2, :3] ** 2).sum() / 2)
+    weight = np.empty((lines, per_line), np.float32)
+    for line in range(lines):
+        dx = m[0, 0] * outward[line, 0] + m[0, 1] * outward[line, 1]
+        dy = m[1, 0] * outward[line, 0] + m[1, 1] * outward[line, 1]
+        length = max(np.sqrt(dx * dx + dy * dy), 1e-9) * max(softness_px, 1e-9)
+        largest = -np.inf
+        for c in range(per_line):
+            point = candidates[line * per_line + c]
+            out = (point[0] * dx + point[1] * dy) / length
+            weight[line, c] = out
+            largest = max(largest, weight[line, c])
+        total = 0.0
+        for c in range(per_line):
+            weight[line, c] = np.exp(weight[line, c] - largest)
+            total += weight[line, c]
+        for c in range(per_line):
+            weight[line, c] /= total
+    return weight
 
 
 @njit(cache=True, nogil=True)

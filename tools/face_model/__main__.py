@@ -28,80 +28,16 @@ NOT_ARKIT = ("PupilDilate", "cheekRaiser")
 LEFT_BALL, RIGHT_BALL = slice(21451, 23021), slice(23021, 24591)
 LIGHT_TRIANGLES = 2600
 
-# ICT vertices where annotators of photographs put the 68 points; ICT's own list lies up to 13 mm away (brows' inner ends,
-# jaw). Found by fitting the model to annotated faces and moving each landmark by what was left over.
-LANDMARKS_68 = np.array(
-    (
-        1639,
-        1050,
-        1054,
-        367,
-        746,
-        844,
-        242,
-        801,
-        966,
-        3042,
-        2483,
-        3085,
-        2987,
-        2608,
-        3274,
-        3270,
-        3848,
-        268,
-        493,
-        1914,
-        2041,
-        2005,
-        4205,
-        4237,
-        4114,
-        2734,
-        2509,
-        978,
-        1348,
-        4840,
-        4857,
-        68,
-        2076,
-        5,
-        4270,
-        2309,
-        1507,
-        1542,
-        1537,
-        1528,
-        1518,
-        1511,
-        3742,
-        3751,
-        3756,
-        3721,
-        3725,
-        3732,
-        5708,
-        5665,
-        2081,
-        0,
-        4275,
-        6170,
-        6213,
-        6346,
-        6461,
-        5518,
-        5957,
-        5841,
-        5702,
-        5739,
-        5533,
-        6244,
-        6207,
-        6455,
-        5517,
-        5951,
-    )
-)
+# ICT vertices where annotators of photographs put the 68 points; ICT's own list lies up to 13 mm away (brows' inner
+# ends, jaw). Found by fitting the model to annotated faces and moving each landmark by what was left over.
+# fmt: off
+LANDMARKS_68 = np.array([
+    1639, 1050, 1054, 367, 746, 844, 242, 801, 966, 3042, 2483, 3085, 2987, 2608, 3274, 3270, 3848, 268, 493, 1914,
+    2041, 2005, 4205, 4237, 4114, 2734, 2509, 978, 1348, 4840, 4857, 68, 2076, 5, 4270, 2309, 1507, 1542, 1537, 1528,
+    1518, 1511, 3742, 3751, 3756, 3721, 3725, 3732, 5708, 5665, 2081, 0, 4275, 6170, 6213, 6346, 6461, 5518, 5957, 5841,
+    5702, 5739, 5533, 6244, 6207, 6455, 5517, 5951,
+])
+# fmt: on
 
 
 def load_ict(path: Path):
@@ -316,7 +252,7 @@ def main() -> None:
     licence = "MIT (ICT-FaceKit, notice in LICENSE.ict_facekit)"
     entry = describe(args.output, kind="face_model", licence=licence, provenance="ICT-FaceKit Light, tools/face_model")
     update_manifest(args.output.parent / "manifest.toml", {"face_model": entry})
-    edges, shared = edges_of(arrays["triangles"].astype(int))
+    _, shared = edges_of(arrays["triangles"].astype(int))
     print(
         f"{args.output}: {args.output.stat().st_size / 1e6:.2f} MB, {len(arrays['mean'])} vertices, "
         f"{len(arrays['triangles'])} triangles ({len(arrays['light_triangles'])} light), "

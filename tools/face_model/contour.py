@@ -89,4 +89,4 @@ def _walk(points: np.ndarray, start: int) -> np.ndarray:
     free = set(range(len(points))) - {start}
     front = chain(start, True, free)
     back = chain(start, False, free)
-    return np.array(front[::-1] + [start] + back)
+    return np.array([*front[::-1], start, *back])
