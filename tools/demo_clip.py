@@ -156,7 +156,7 @@ def main() -> None:
     ground = cv2.GaussianBlur(cv2.resize(photo, (width, height)), (0, 0), 45).astype(np.float32) * 0.8
     writer = imageio_ffmpeg.write_frames(
         str(args.output / "demo.mp4"), SIZE_WH, fps=FPS, codec="libx264", quality=None, macro_block_size=1,
-        output_params=["-crf", "20", "-preset", "slow", "-pix_fmt", "yuv420p", "-movflags", "+faststart"],
+        output_params=["-crf", "20", "-preset", "slow", "-movflags", "+faststart"],
     )  # fmt: skip
     writer.send(None)
     with open(args.output / "demo_truth.jsonl", "w", encoding="utf-8") as truth:
