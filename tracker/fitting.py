@@ -130,7 +130,14 @@ def _slide(mean, basis, weight):
 
 def _solve(mean, basis, camera, points, weights, x, shape_count, hold) -> np.ndarray:
     """Coefficients (K,) for a known camera; `hold` ties the shape to that of `x`, from which the search starts."""
-    matrix, vector = normal_equations(mean, basis, camera, points, weights)
+    seen = combine(mean, basis, x) @ camera[:, :3].T
+    seen -= seen.mean(axis=0)
+    matrix, vector, pose_matrix, pose_basis, pose_vector = normal_equations(mean, basis, camera, points, weights, seen)
+    # The pose is free to follow: without its columns (a Schur complement) one round does what alternation does in many.
+    # The ridge keeps what the points cannot tell, as in a profile, from being divided by nothing.
+    share = np.linalg.solve(pose_matrix + np.eye(6) * (1e-6 * np.trace(pose_matrix)), pose_basis).T
+    matrix -= share @ pose_basis
+    vector -= share @ pose_vector
     cost = np.full(len(x), EXPRESSION_COST)
     cost[:shape_count] = SHAPE_COST + hold
     matrix[np.diag_indices(len(x))] += cost
@@ -155,20 +162,23 @@ def combine(mean, basis, x):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def normal_equations(mean, basis, camera, points, weights):
-    """A'WA and A'Wb of the points' weighted distances in mm, as linear functions of the coefficients.
+def normal_equations(mean, basis, camera, points, weights, seen):
+    """Normal equations of weighted distances in mm, linear in coefficients and in small changes of the pose.
 
     Parameters
     ----------
     mean : (P, 3), basis : (P, 3, K) float64, mm
     camera : (3, 4) float64; points : (P, 2) float64, px; weights : (P,) float64
+    seen : (P, 3) float64, the model's points as they are now, relative to their middle, px
 
     Returns
     -------
-    (K, K), (K,) float64
+    A'WA (K, K), A'Wb (K,) of the coefficients; B'WB (6, 6), B'WA (6, K), B'Wb (6,) with the pose's columns; float64
     """
     count = basis.shape[2]
     matrix, vector, row = np.zeros((count, count)), np.zeros(count), np.empty(count)
+    # what a small change of the pose does to a point: shifts, scale and roll, yaw, pitch
+    pose_matrix, pose_basis, pose_vector, move = np.zeros((6, 6)), np.zeros((6, count)), np.zeros(6), np.empty(6)
     to_mm = 1.0 / np.sqrt((camera[0, :3] ** 2).sum())
     for p in range(len(mean)):
         for axis in range(2):
@@ -182,10 +192,23 @@ def normal_equations(mean, basis, camera, points, weights):
                 if wi != 0.0:
                     for j in range(i + 1):
                         matrix[i, j] += wi * row[j]
+            x, y, z = seen[p, 0] * to_mm, seen[p, 1] * to_mm, seen[p, 2] * to_mm
+            if axis == 0:
+                move[:] = (1.0, 0.0, x, -y, z, 0.0)
+            else:
+                move[:] = (0.0, 1.0, y, x, 0.0, z)
+            for i in range(6):
+                wi = weights[p] * move[i]
+                pose_vector[i] += wi * target
+                for j in range(6):
+                    pose_matrix[i, j] += wi * move[j]
+                if wi != 0.0:
+                    for j in range(count):
+                        pose_basis[i, j] += wi * row[j]
     for i in range(count):
         for j in range(i):
             matrix[j, i] = matrix[i, j]
-    return matrix, vector
+    return matrix, vector, pose_matrix, pose_basis, pose_vector
 
 
 @njit(cache=True, nogil=True, fastmath=True)

@@ -197,10 +197,10 @@ def build(path: Path) -> dict[str, np.ndarray]:
     protected = np.ones(len(mean))
     for loop in inner:
         protected[loop] = 8.0
-    protected[landmarks] = 30.0
-    light = simplify(
-        mean, skin_triangles, np.isin(np.arange(len(mean)), skin_triangles), len(mean), protected, LIGHT_TRIANGLES
-    )
+    free = np.isin(np.arange(len(mean)), skin_triangles)
+    free[landmarks] = False
+    free[lips] = False  # the inside of the mouth hangs on them
+    light = simplify(mean, skin_triangles, free, len(mean), protected, LIGHT_TRIANGLES)
     light = np.concatenate([light, triangles[len(skin_triangles) :]])
 
     usable = (region == 0) | (region == REGIONS.index("neck"))  # the jaw's edge lies where the neck begins
