@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-PARTS = ("detector",)
+PARTS = ("detector", "landmarks", "jitter")
 
 
 def main(arguments: list[str] | None = None) -> int:

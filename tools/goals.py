@@ -12,14 +12,16 @@ from tools.data import fit
 from tools.data.augment import FACE, NO_FACE, Recipe
 from tools.data.crops import SIZE_PX
 from tools.data.labels import MIRROR_68
-from tools.losses import point_distance
+from tools.losses import PointModel, pdc, point_distance, vdc, wpdc
 from tracker.weights import ROOT
 
 # how often the photographs of a group are shown, by their number
-GROUP_WEIGHT = {"keypoints": 1.0, "unmasked": 0.8, "masked": 0.5, "portraits": 1.2, "street": 0.8, "crowds": 0.2, "turned": 0.7}
+GROUP_WEIGHT = {"keypoints": 1.0, "unmasked": 0.8, "masked": 0.5, "portraits": 1.2, "street": 0.8, "crowds": 0.2}
+GROUP_WEIGHT |= {"turned": 0.5}
 ANNOTATED_WEIGHT = 2.0
 SHUT_WEIGHT = 2.0
 TURNED_PX = 300.0  # what the turned faces count as, where the size tells how sure labels are
+EXPRESSION_STD = 0.25
 MESH_EVERY = 4  # every n-th of MediaPipe's points is learnt
 
 
@@ -78,9 +80,10 @@ def mirrored_68(points: np.ndarray) -> np.ndarray:
 class PointsGoal:
     """Points straight from the features: it needs no face model, and gives the backbone what it has to see."""
 
-    def __init__(self, data: Path, recipe: Recipe, settings: dict, device: torch.device):
+    def __init__(self, data: Path, recipe: Recipe, config: dict, device: torch.device):
         table, _, _ = training_rows(data)
         self.recipe, self.data, self.table = recipe, data, table
+        self.weights = config["losses"]
 
         def both(plain, flipped):
             return torch.from_numpy(np.stack([plain, flipped], 1).astype(np.float32)).to(device)
@@ -99,8 +102,8 @@ class PointsGoal:
     def start(self, net: torch.nn.Module) -> None:
         """Set what a new network should begin with."""
 
-    def losses(self, out: dict, sample: dict, share: float) -> dict:
-        """Terms of the loss; lengths in shares of the crop's side."""
+    def losses(self, out: dict, sample: dict) -> dict:
+        """Terms of the loss, weighted as the recipe says; lengths in shares of the crop's side."""
         size = self.recipe.size_px
         face, flip, affine = sample["face"], sample["flip"].long(), sample["affine"]
         real = (sample["kind"] != NO_FACE).float()
@@ -113,24 +116,24 @@ class PointsGoal:
         count = real.sum()
         terms = {}
         distance = 0.5 * point_distance(points, taught) + 0.5 * point_distance(points, people)
-        terms["points"] = 10 * (distance.mean(1) * real).sum() / count
+        terms["points"] = (distance.mean(1) * real).sum() / count
         gap = lids(points) - lids(taught)
-        terms["lids"] = 10 * (gap.abs().mean(1) * real).sum() / count
+        terms["lids"] = (gap.abs().mean(1) * real).sum() / count
         mesh = placed(self.mesh[face], affine) / size
         meshed = real * (1 - flip) * ~mesh[:, 0, 0].isnan()
         distance = point_distance(out["mesh"].reshape(mesh.shape) + 0.5, mesh.nan_to_num())
-        terms["mesh"] = 5 * (distance.mean(1) * meshed).sum() / meshed.sum().clamp(min=1)
+        terms["mesh"] = (distance.mean(1) * meshed).sum() / meshed.sum().clamp(min=1)
         eye = real * self.eye_weight[face] * ~self.blink[face, 0, 0].isnan() * ~self.gaze[face, 0, 0].isnan()
         error = (out["blink"] - self.blink[face, flip].nan_to_num()).abs().mean(1)
-        terms["blink"] = 0.3 * (error * eye).sum() / eye.sum().clamp(min=1)
+        terms["blink"] = (error * eye).sum() / eye.sum().clamp(min=1)
         error = (out["gaze"] - self.gaze[face, flip].nan_to_num()).abs().mean(1)
-        terms["gaze"] = 0.5 * (error * eye).sum() / eye.sum().clamp(min=1)
+        terms["gaze"] = (error * eye).sum() / eye.sum().clamp(min=1)
         score = torch.nn.functional.binary_cross_entropy_with_logits(
             out["score"][:, 0], (sample["kind"] == FACE).float(), reduction="none"
         )
-        terms["score"] = 0.1 * (score * scored).sum() / scored.sum()
-        terms["steady"] = 5 * steadiness(points, sample, real, self.recipe)
-        return terms
+        terms["score"] = (score * scored).sum() / scored.sum()
+        terms["steady"] = steadiness(points, sample, real, self.recipe)
+        return {name: self.weights[name] * term for name, term in terms.items()}
 
     @torch.no_grad()
     def validate(self, net: torch.nn.Module) -> dict:
@@ -148,10 +151,11 @@ class PointsGoal:
 class ParamsGoal(PointsGoal):
     """The parameters of the face model, judged mostly by where they put its points."""
 
-    def __init__(self, data: Path, recipe: Recipe, settings: dict, device: torch.device):
-        super().__init__(data, recipe, settings, device)
+    def __init__(self, data: Path, recipe: Recipe, config: dict, device: torch.device):
+        super().__init__(data, recipe, config, device)
         self.model = fit.load_points(ROOT / "weights" / "face_model.npz").to(device)
-        self.base_scale = settings["base_scale"]
+        self.base_scale = config["train"]["base_scale"]
+        self.judged = self._judged_points()
         with np.load(data / "fits.npz") as file:
             camera, coefficients = file["camera"], file["coefficients"]
             # a bad fit is no truth
@@ -198,8 +202,8 @@ class ParamsGoal(PointsGoal):
         cloud = torch.cat([shown[:, self.model.cloud], shown[:, self.model.irises]], 1)
         return fit.landmarks_of(self.model, shown, pick), cloud
 
-    def losses(self, out: dict, sample: dict, share: float) -> dict:
-        """Terms of the loss; lengths in shares of the crop's side."""
+    def losses(self, out: dict, sample: dict) -> dict:
+        """Terms of the loss, weighted as the recipe says; lengths in shares of the crop's side."""
         size, shapes = self.recipe.size_px, self.model.shape_count
         face, flip, affine = sample["face"], sample["flip"].long(), sample["affine"]
         real = (sample["kind"] != NO_FACE).float()
@@ -213,8 +217,8 @@ class ParamsGoal(PointsGoal):
         people = torch.where(people[:, :1, :1].isnan(), taught, people)
         terms = {}
         distance = 0.5 * point_distance(points, taught) + 0.5 * point_distance(points, people)
-        terms["points"] = 10 * (distance.mean(1) * real).sum() / count
-        terms["lids"] = 10 * ((lids(points) - lids(taught)).abs().mean(1) * real).sum() / count
+        terms["points"] = (distance.mean(1) * real).sum() / count
+        terms["lids"] = ((lids(points) - lids(taught)).abs().mean(1) * real).sum() / count
 
         fitted = real * self.fit_weight[face, flip]
         truth = self.coefficients[face, flip]
@@ -228,21 +232,46 @@ class ParamsGoal(PointsGoal):
             spots = torch.cat([spots[:, self.model.cloud], spots[:, self.model.irises]], 1)
             spots = spots @ true_camera[:, :, :3].transpose(1, 2) + true_camera[:, None, :, 3]
         distance = point_distance(cloud, spots).mean(1)
-        terms["cloud"] = 4 * (distance * fitted).sum() / fitted.sum().clamp(min=1)
+        terms["cloud"] = (distance * fitted).sum() / fitted.sum().clamp(min=1)
         apart = (coefficients - truth).abs()
-        terms["shape"] = 0.02 * (apart[:, :shapes].mean(1) * fitted).sum() / fitted.sum().clamp(min=1)
-        terms["expression"] = 1.0 * (apart[:, shapes:].mean(1) * fitted).sum() / fitted.sum().clamp(min=1)
+        terms["shape"] = (apart[:, :shapes].mean(1) * fitted).sum() / fitted.sum().clamp(min=1)
+        terms["expression"] = (apart[:, shapes:].mean(1) * fitted).sum() / fitted.sum().clamp(min=1)
         eye = real * self.eye_weight[face] * ~self.blink[face, 0, 0].isnan()
         shut = (coefficients[:, shapes:][:, self.eyes] - self.blink[face, flip].nan_to_num()).abs().mean(1)
-        terms["blink"] = 0.4 * (shut * eye).sum() / eye.sum().clamp(min=1)
+        terms["blink"] = (shut * eye).sum() / eye.sum().clamp(min=1)
         looks = [shapes + k for k in self.looks]
-        terms["gaze"] = 0.3 * (apart[:, looks].mean(1) * eye * fitted).sum() / (eye * fitted).sum().clamp(min=1)
+        terms["gaze"] = (apart[:, looks].mean(1) * eye * fitted).sum() / (eye * fitted).sum().clamp(min=1)
         score = torch.nn.functional.binary_cross_entropy_with_logits(
             out["params"][:, -1], (sample["kind"] == FACE).float(), reduction="none"
         )
-        terms["score"] = 0.1 * (score * scored).sum() / scored.sum()
-        terms["steady"] = 5 * steadiness(points, sample, real, self.recipe)
-        return terms
+        terms["score"] = (score * scored).sum() / scored.sum()
+        terms["steady"] = steadiness(points, sample, real, self.recipe)
+        terms |= self._parameter_losses(camera, coefficients, true_camera, truth, fitted > 0)
+        return {name: self.weights[name] * term for name, term in terms.items()}
+
+    def _judged_points(self) -> PointModel:
+        """What PDC, VDC and WPDC of this project's parameters judge by: landmarks 17-67 and points over the face."""
+        rows = torch.cat([torch.arange(len(self.model.mean))[part] for part in (self.model.fixed, self.model.cloud)])
+        rows = rows.to(self.model.mean.device)
+        shapes, expressions = self.model.shape_count, len(self.model.names)
+        std = [*[self.base_scale] * 3, 0.1] * 3 + [1.0] * shapes + [EXPRESSION_STD] * expressions
+        std = torch.tensor(std, device=rows.device)
+        return PointModel(self.model.mean[rows], self.model.basis[:, rows], torch.zeros_like(std), std)
+
+    def _parameter_losses(self, camera, coefficients, true_camera, truth, good) -> dict:
+        """Those of PDC, VDC and WPDC that the recipe asks for, over faces with a good fit."""
+        asked = [name for name in ("pdc", "vdc", "wpdc") if self.weights.get(name)]
+        if not asked or not good.any():
+            return {}
+        std = self.judged.param_std
+        output = torch.cat([camera.flatten(1), coefficients], 1)[good] / std
+        target = torch.cat([true_camera.flatten(1), truth], 1)[good] / std
+        known = {
+            "pdc": lambda: pdc(output, target),
+            "vdc": lambda: vdc(output, target, self.judged),
+            "wpdc": lambda: wpdc(output, target, self.judged, self.base_scale),
+        }
+        return {name: known[name]() for name in asked}
 
     @torch.no_grad()
     def validate(self, net: torch.nn.Module) -> dict:

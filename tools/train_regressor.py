@@ -43,7 +43,7 @@ def train(config: dict, data: Path, out: Path, init: Path | None, threads: int) 
     out.mkdir(parents=True, exist_ok=True)
     recipe, settings = Recipe(config["net"]["size_px"], **goals.recipe_of(config)), config["train"]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    goal = goals.GOALS[settings["goal"]](data, recipe, settings, device)
+    goal = goals.GOALS[settings["goal"]](data, recipe, config, device)
     net = FaceNet(**config["net"], heads=goal.heads).to(device, memory_format=torch.channels_last)
     average = FaceNet(**config["net"], heads=goal.heads).to(device)
     decay = [p for p in net.parameters() if p.ndim > 1]
@@ -72,7 +72,7 @@ def train(config: dict, data: Path, out: Path, init: Path | None, threads: int) 
                 group["lr"] = learning_rate(seen, total, settings["lr"], settings["warmup"])
             sample = {name: torch.from_numpy(array).to(device) for name, array in feeder.next().items()}
             net.train()
-            terms = goal.losses(net(sample["crops"]), sample, seen / total)
+            terms = goal.losses(net(sample["crops"]), sample)
             loss = sum(terms.values())
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
