@@ -6,6 +6,7 @@ usage: python -m tools.export_detector --checkpoint runs/detector/last.pt --out 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import warnings
 from pathlib import Path
@@ -26,8 +27,11 @@ from tracker.weights import MANIFEST_NAME
 
 BOX_TOLERANCE_PX = 0.01  # per 100 px of the picture's longer side
 SCORE_TOLERANCE = 1e-4
+# chosen on the photographs kept for validation (tools/evaluation/detector.py)
 NMS_IOU = 0.45
-SMALLEST_FACE_PX = 14.0
+SMALLEST_FACE_PX = 12.0
+MIN_INPUT_PX = 224
+DEFAULT_OVERLAP = 0.38  # the expected overlap from which on a box counts as a face: becomes a score of 0.5
 PROVENANCE = "trained from scratch by tools/train_detector.py; data and limits in detector.md"
 
 
@@ -47,7 +51,8 @@ class Exported(nn.Module):
         Returns
         -------
         boxes : (P, 4) float32, x_min, y_min, x_max, y_max, px
-        scores : (P,) float32, expected overlap of the box with a face
+        scores : (P,) float32, the expected overlap of the box with a face, its logit shifted such that 0.5 is where
+            a box should count as a face
         """
         x = image.permute(0, 3, 1, 2).float()
         step = STRIDES[-1]
@@ -56,7 +61,12 @@ class Exported(nn.Module):
         x = F.pad(x, (0, right, 0, bottom), value=127.5)
         logits, distances = self.network(x)
         points, _ = grid_points(x.shape[2], x.shape[3])
-        return boxes_at(points, distances[0]), logits[0].sigmoid()
+        return boxes_at(points, distances[0]), (logits[0] - logit(DEFAULT_OVERLAP)).sigmoid()
+
+
+def logit(share: float) -> float:
+    """The inverse of the sigmoid."""
+    return math.log(share / (1 - share))
 
 
 def load_network(checkpoint: Path) -> FaceBoxes:
@@ -153,6 +163,7 @@ def main() -> None:
         dialect="boxes",
         normalisation="in graph",
         smallest_face_px=SMALLEST_FACE_PX,
+        min_input_px=MIN_INPUT_PX,
         nms_iou=NMS_IOU,
     )
     update_manifest(args.out.parent / MANIFEST_NAME, {args.out.stem: table})

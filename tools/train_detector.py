@@ -67,7 +67,6 @@ def train(config: dict, out: Path, cache: Path, threads: int = 1) -> None:
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         step = state["step"]
-    log = csv.writer(open(out / "log.csv", "a", newline="", encoding="utf-8"))
     points, strides = grid_points(settings["size_px"], settings["size_px"], device)
     saved_s = started_s = time.monotonic()
     first, sums = step, np.zeros(3)
@@ -92,9 +91,10 @@ def train(config: dict, out: Path, cache: Path, threads: int = 1) -> None:
             if step % 50 == 0 or step == settings["steps"]:
                 count = step - first if step - first < 50 else 50
                 rate = (step - first) * settings["batch"] / (time.monotonic() - started_s)
-                print(f"{step} score {sums[0] / count:.4f} box {sums[1] / count:.4f} iou {sums[2] / count:.3f} {rate:.0f}/s",
-                      flush=True)  # fmt: skip
-                log.writerow([step, *np.round(sums / count, 5)])
+                figures = f"score {sums[0] / count:.4f} box {sums[1] / count:.4f} iou {sums[2] / count:.3f}"
+                print(f"{step} {figures} {rate:.0f}/s", flush=True)
+                with (out / "log.csv").open("a", newline="", encoding="utf-8") as file:
+                    csv.writer(file).writerow([step, *np.round(sums / count, 5)])
                 sums[:] = 0
             if time.monotonic() - saved_s > CHECKPOINT_S or step == settings["steps"]:
                 saved_s = time.monotonic()

@@ -326,3 +326,42 @@ def test_nothing_found_and_nothing_wanted():
     assert evaluation.average_precision(hits, wanted) == 0.0
     _, hits, wanted = evaluation.ranked_hits(none, [np.array([[0, 0, 20, 20.0]])], 10)
     assert wanted == 1 and evaluation.average_precision(hits, wanted) == 0.0
+
+
+# The trainer
+
+
+def test_a_dry_run_trains_writes_and_resumes(photos, tmp_path, monkeypatch):
+    class Here:
+        """Batches without a process of their own."""
+
+        def __init__(self, settings, cache, step):
+            self._sampler = detection.Sampler(photos, settings["size_px"])
+            self._settings, self._step = settings, step
+
+        def __enter__(self):
+            return self._next
+
+        def __exit__(self, *exc):
+            pass
+
+        def _next(self):
+            size = self._settings["batch"]
+            pictures = range(self._step * size, (self._step + 1) * size)
+            self._step += 1
+            images, faces, unsure = zip(*map(self._sampler.sample, pictures), strict=True)
+            return np.stack(images), list(faces), list(unsure)
+
+    monkeypatch.setattr(train_detector, "batches", Here)
+    config = tomllib.loads((ROOT / "configs/train/detector.toml").read_text())
+    config["net"] = SMALL
+    config["train"] |= {"steps": 2, "batch": 2, "size_px": 96}
+    train_detector.train(config, tmp_path, tmp_path)
+    first = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert first["step"] == 2 and len((tmp_path / "log.csv").read_text().splitlines()) == 1
+    config["train"]["steps"] = 3
+    train_detector.train(config, tmp_path, tmp_path)
+    second = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert second["step"] == 3
+    assert any((first["net"][k] != second["net"][k]).any() for k in first["net"])
+    assert all(torch.isfinite(v).all() for v in second["average"].values())

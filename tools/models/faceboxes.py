@@ -51,7 +51,7 @@ class FaceBoxes(nn.Module):
     """Image to scores and distances on a grid of points.
 
     Input: (B, 3, H, W) float, BGR 0..255, sides that are multiples of 32.
-    Output of `forward`: logits (B, P) and distances left, top, right, bottom (B, P, 4) px, for the points of all strides.
+    Output of `forward`: logits (B, P) and distances left, top, right, bottom (B, P, 4) px, for all strides' points.
     """
 
     def __init__(self, widths=(16, 32, 64, 96, 128), neck: int = 64, depths=(2, 3, 3)):
