@@ -167,3 +167,48 @@ def capsule_cover(start, end, radius_px: float, size_wh: tuple[int, int]) -> np.
             t = np.clip((point - start) @ along / length2, 0, 1) if length2 else 0.0
             cover[row, column] = np.clip(radius_px + 0.5 - np.linalg.norm(point - start - t * along), 0, 1)
     return cover
+
+
+# --- the face model
+
+
+def dense_bases(packed: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean (N, 3), shape (Ks, N, 3) and expression (Ke, N, 3), float64 mm, of an opened face_model.npz."""
+    mean = packed["mean"].astype(np.float64)
+    shape = np.array([row * float(scale) for row, scale in zip(packed["shape"], packed["shape_scale"], strict=True)])
+    start = packed["expression_start"]
+    expression = np.zeros((len(start) - 1, *mean.shape))
+    for k, scale in enumerate(packed["expression_scale"]):
+        for entry in range(start[k], start[k + 1]):
+            expression[k, packed["expression_vertex"][entry]] = packed["expression_delta"][entry] * float(scale)
+    return mean, shape, expression
+
+
+def landmarks_68(packed: dict[str, np.ndarray], vertices_px: np.ndarray, camera: np.ndarray, softness_mm: float):
+    """The 68 landmarks from all vertices: each contour line's point is the softmax-weighted mean of its candidates.
+
+    Parameters
+    ----------
+    vertices_px : (N, 3) float, image px
+    camera : (3, 4) float, model mm -> image px
+    """
+    points = vertices_px[packed["landmark_vertices"]].copy()
+    scale = math.sqrt((camera[:2, :3] ** 2).sum() / 2)
+    jaw = packed["mean"][packed["landmark_vertices"][:17]]
+    for line, (edges, shares) in enumerate(zip(packed["contour_edges"], packed["contour_share"], strict=True)):
+        candidates = [vertices_px[a] * (1 - t) + vertices_px[b] * t for (a, b), t in zip(edges, shares, strict=True)]
+        ends = [packed["mean"][a] * (1 - t) + packed["mean"][b] * t for (a, b), t in zip(edges, shares, strict=True)]
+        upright = np.ptp(ends, axis=0)[1] < 3.0
+        outward = np.array([np.sign(jaw[line, 0]), 0.0]) if upright else jaw[line, :2] - (0.0, jaw[:, 1].max())
+        direction = camera[:2, :2] @ outward
+        out = np.array([c[:2] @ direction for c in candidates]) / np.linalg.norm(direction) / (scale * softness_mm)
+        weight = np.exp(out - out.max())
+        points[line] = (weight[:, None] * candidates).sum(axis=0) / weight.sum()
+    return points
+
+
+def mirror_68() -> np.ndarray:
+    """For each of the 68 landmarks the one that it becomes in a mirror image."""
+    groups = [range(16, -1, -1), range(26, 16, -1), range(27, 31), range(35, 30, -1), [45, 44, 43, 42, 47, 46]]
+    groups += [[39, 38, 37, 36, 41, 40], range(54, 47, -1), range(59, 54, -1), range(64, 59, -1), [67, 66, 65]]
+    return np.concatenate([np.array(list(group)) for group in groups])

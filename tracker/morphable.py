@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numba import njit
@@ -290,7 +292,7 @@ def load_face_model(path: Path | str) -> MorphableModel:
             return _unpack(arrays)
         names = tuple(str(name) for name in arrays.pop("expression_names", ()))
         return make_model(**arrays, expression_names=names)
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, BadZipFile, zlib.error) as error:
         raise WeightsError(f"{path}: expected a face model, found: {error}; restore or make the file anew") from error
 
 
