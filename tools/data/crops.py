@@ -61,7 +61,15 @@ def cut_faces(known: labels.Labels, out: Path) -> None:
     images.flush()
     group = np.array([photos[row].group for row in known.photo])
     identity = np.array([photos[row].identity for row in known.photo])
-    fields |= {"identity": identity, "points": points, "annotated": annotated, "mesh": mesh, "depth": depth, "roi": rois, "group": group}
+    fields |= {
+        "identity": identity,
+        "points": points,
+        "annotated": annotated,
+        "mesh": mesh,
+        "depth": depth,
+        "roi": rois,
+        "group": group,
+    }
     np.savez(out / "faces.npz", **fields)
 
 

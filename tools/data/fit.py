@@ -28,7 +28,12 @@ VAGUE = ("cheekPuff", "cheekSquint", "jawForward", "mouthShrug", "mouthPress", "
 VAGUE_FACTOR = 3.0
 PIECE = 512
 # nobody does both at once
-EXCLUSIVE = (("mouthLeft", "mouthRight"), ("jawLeft", "jawRight"), ("eyeLookIn_L", "eyeLookOut_L"), ("eyeLookIn_R", "eyeLookOut_R"))
+EXCLUSIVE = (
+    ("mouthLeft", "mouthRight"),
+    ("jawLeft", "jawRight"),
+    ("eyeLookIn_L", "eyeLookOut_L"),
+    ("eyeLookIn_R", "eyeLookOut_R"),
+)
 EXCLUSIVE_WEIGHT = 200.0
 DEPTH_WEIGHT, IRIS_WEIGHT, BLINK_WEIGHT = 0.15, 1.0, 100.0
 
@@ -157,7 +162,7 @@ def fit(face: FacePoints, table: dict, steps: int = 90) -> dict[str, np.ndarray]
     # irises of small, shut or far turned eyes are guesses
     iris_weight = np.clip(table["roi"][:, 2] / 250 - 0.3, 0, 1) * (np.abs(table["yaw_deg"]) < 40) * gaze_seen
     iris_weight = np.concatenate([iris_weight, iris_weight])[:, None] * (np.nan_to_num(blink) < 0.5)
-    people = table["identity"] if "identity" in table else np.array([""] * len(table["photo"]))
+    people = table["identity"]
     people = np.concatenate([people, np.char.add(people, np.where(people == "", "", "~"))])
 
     def tensor(array):
@@ -170,7 +175,10 @@ def fit(face: FacePoints, table: dict, steps: int = 90) -> dict[str, np.ndarray]
     result = _in_pieces(face, data | {"iris_weight": none}, 2 * steps // 3)
     # people look at the camera more often than not: what the irises are off by in the middle of all is convention
     looking = (iris_weight.min(1).values > 0.3) & (tensor(yaw).abs() < 0.3)
-    data["iris_offset"] = _iris_offset(face, result, irises)[looking].median(dim=0).values.expand(len(target), 2, 2)
+    off = torch.zeros(2, 2)
+    if looking.any():
+        off = _iris_offset(face, result, irises)[looking].median(dim=0).values
+    data["iris_offset"] = off.expand(len(target), 2, 2)
     data["iris_weight"] = iris_weight
     result = _in_pieces(face, data | result, steps)
     shape = result["coefficients"][:, : face.shape_count].numpy()
@@ -179,7 +187,7 @@ def fit(face: FacePoints, table: dict, steps: int = 90) -> dict[str, np.ndarray]
         centre[people == person] = shape[people == person].mean(axis=0)
     known = tensor(people != "")[:, None]
     result = _in_pieces(face, data | result | {"centre": tensor(centre), "known": known}, steps // 2)
-    count = len(table["photo"])
+    count = len(target) // 2
     return {name: value.numpy().reshape(2, count, *value.shape[1:]).swapaxes(0, 1) for name, value in result.items()}
 
 
@@ -202,8 +210,19 @@ def _iris_offset(face, result, irises):
 
 
 def _descend(
-    face, target, irises, iris_weight, depth, blink, yaw, steps, pose=None, coefficients=None, iris_offset=0.0,
-    centre=None, known=None,
+    face,
+    target,
+    irises,
+    iris_weight,
+    depth,
+    blink,
+    yaw,
+    steps,
+    pose=None,
+    coefficients=None,
+    iris_offset=0.0,
+    centre=None,
+    known=None,
 ):
     """Adam on all faces at once, the expression kept within [0, 1]."""
     count, shapes = len(target), face.shape_count

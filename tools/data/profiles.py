@@ -81,7 +81,10 @@ def render(model: MorphableModel, image, background, camera, shape, expression, 
     u, v = weight[drawn].T
     spot = was[corners[:, 0], :2] * (1 - u - v)[:, None] + was[corners[:, 1], :2] * u[:, None]
     spot += was[corners[:, 2], :2] * v[:, None]
-    edge1, edge2 = was[model.triangles[:, 1]] - was[model.triangles[:, 0]], was[model.triangles[:, 2]] - was[model.triangles[:, 0]]
+    edge1, edge2 = (
+        was[model.triangles[:, 1]] - was[model.triangles[:, 0]],
+        was[model.triangles[:, 2]] - was[model.triangles[:, 0]],
+    )
     normal = np.cross(edge1, edge2)
     facing = -normal[:, 2] / np.maximum(np.linalg.norm(normal, axis=1), 1e-9)  # y goes down: the winding is reversed
     seen = facing[owner[drawn]] > FACING
@@ -189,7 +192,9 @@ def _wish(rng, names: list[str], expression: np.ndarray) -> tuple[float, float, 
         both = rng.uniform(0.2, 0.95)
         change = {right: both, left: both}
     if rng.random() < 0.2:
-        change[names.index("jawOpen")] = float(np.clip(expression[names.index("jawOpen")] + rng.uniform(0.1, 0.7), 0, 1))
+        change[names.index("jawOpen")] = float(
+            np.clip(expression[names.index("jawOpen")] + rng.uniform(0.1, 0.7), 0, 1)
+        )
     if rng.random() < 0.1:
         change[names.index("mouthPucker")] = rng.uniform(0.3, 1.0)
     if rng.random() < 0.1:

@@ -9,6 +9,7 @@ that nobody trained on count (tools/data/split.py).
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 
@@ -31,8 +32,8 @@ NEAR = 0.5  # a face belongs to the annotation when its centre is this share of 
 def metrics(points: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Landmark errors in %, over (n, 68, 2) points and truths in px.
 
-    NME: mean distance / sqrt(wh) of the truth's rectangle. Inner: points 17-67 / outer eye distance. Offset: mean signed
-    error / sqrt(wh), the larger of x and y. AUC and failure rate: of the NME, at 10 %. STD: mean over faces of the
+    NME: mean distance / sqrt(wh) of the truth's rectangle. Inner: points 17-67 / outer eye distance. Offset: mean
+    signed error / sqrt(wh), the larger of x and y. AUC and failure rate: of the NME, at 10 %. STD: mean over faces of the
     deviation of the distances within a face / sqrt(wh).
     Source of the last three: ParFace-Net's evaluation.
     """
@@ -116,7 +117,7 @@ def main(arguments: list[str]) -> int:
     for config in args.config or DEFAULTS:
         name = Path(config).stem if config else "default"
         results[name], found = judge(still_tracker(config, tuple(args.set)), pairs)
-        for low, high in zip(YAW_EDGES_DEG[:-1], YAW_EDGES_DEG[1:], strict=True):
+        for low, high in itertools.pairwise(YAW_EDGES_DEG):
             rows = [i for i in np.flatnonzero((yaw >= low) & (yaw < high)) if found[i] is not None]
             if rows:
                 part = metrics(np.stack([found[i] for i in rows]), np.stack([pairs[i][1] for i in rows]))

@@ -1,0 +1,209 @@
+"""The network, its samples, its training and its export, on data of a few pictures."""
+
+import csv
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from tools import export_onnx, goals, train_regressor
+from tools.data import augment, fit, labels
+from tools.data.crops import SIZE_PX
+from tools.models.regressor import FaceNet
+from tracker.morphable import load_face_model
+from tracker.regressor import translate_facet
+from tracker.weights import ROOT
+
+NET = {"size_px": 32, "widths": [4, 8, 8, 16], "depths": [1, 0, 1], "reduced": 4}
+CROPS = {"landmark_scale": 1.35, "box_scale": 1.65, "runtime_box_scale": 1.4, "runtime_box_shift_y": 0.1}
+COUNT = 12
+
+
+def config_of(goal: str, samples: int) -> dict:
+    terms = ("points", "lids", "mesh", "cloud", "shape", "expression", "blink", "gaze", "score", "steady")
+    train = {"goal": goal, "samples": samples, "batch": 8, "lr": 1e-3, "weight_decay": 0.0, "warmup": 8, "ema": 0.9}
+    return {
+        "net": NET,
+        "crops": CROPS,
+        "train": train | {"base_scale": 0.005},
+        "losses": dict.fromkeys(terms, 1.0) | {"pdc": 0.1, "vdc": 0.1, "wpdc": 0.1},
+    }
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder as `tools.data.build` writes it, of faces that the model made."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    model = load_face_model(ROOT / "weights" / "face_model.npz")
+    camera = np.zeros((COUNT, 2, 3, 4), np.float32)
+    camera[:, :, [0, 1, 2], [0, 1, 2]] = (0.62, -0.62, 0.62)
+    camera[:, :, :2, 3] = (100, 105)
+    coefficients = np.zeros((COUNT, 2, model.shape_count + model.expression_count), np.float32)
+    landmarks = model.landmarks(camera[0, 0], coefficients[0, 0, : model.shape_count], np.zeros(model.expression_count))
+    points = np.tile(landmarks[:, :2], (COUNT, 1, 1)).astype(np.float32)
+    mesh = np.zeros((COUNT, 478, 3), np.float32)
+    mesh[0] = np.nan
+    held_out = np.arange(COUNT) >= COUNT - 4
+    np.savez(
+        folder / "faces.npz",
+        photo=np.arange(COUNT),
+        points=points,
+        annotated=np.where((np.arange(COUNT) % 2 == 0)[:, None, None], np.nan, points).astype(np.float32),
+        mesh=mesh,
+        depth=np.tile(landmarks[:, 2], (COUNT, 1)),
+        blink=np.tile(np.float32([0.0, 1.0]), (COUNT, 1)),
+        gaze=np.tile(np.float32([[0.1, 0.0], [0.1, 0.0]]), (COUNT, 1, 1)),
+        yaw_deg=np.zeros(COUNT, np.float32),
+        held_out=held_out,
+        roi=np.tile(np.float32([0, 0, 300, 0]), (COUNT, 1)),
+        group=np.array(["keypoints"] * COUNT),
+        identity=np.array([""] * COUNT),
+    )
+    np.savez(folder / "fits.npz", camera=camera, coefficients=coefficients, error=np.full((COUNT, 2), 0.01))
+    images = rng.integers(0, 255, (COUNT, SIZE_PX, SIZE_PX, 3), np.uint8)
+    images.tofile(folder / "faces.u8")
+    rng.integers(0, 255, (3, 256, 256, 3), np.uint8).tofile(folder / "backgrounds.u8")
+    return folder
+
+
+def test_a_sample_is_the_face_through_its_map(data):
+    table, rows, weights = goals.training_rows(data)
+    assert set(rows) == set(range(COUNT - 4)) and len(weights) == len(rows)
+    sampler = augment.Sampler(data, table, rows, weights, augment.Recipe(112, 1.35, 1.65), seed=1)
+    # a bright spot of the picture lies where the map puts it, flipped or not
+    images = np.zeros((COUNT, SIZE_PX, SIZE_PX, 3), np.uint8)
+    images[:, 98:102, 88:92] = 255
+    sampler.images = [images]
+    for flip in (False, True):
+        affine, kind = sampler._placement(0, flip, False)
+        picture = sampler._warp(0, flip, affine)[..., 0].astype(float)
+        y, x = np.mgrid[:112, :112] + 0.5
+        found = np.array([(x * picture).sum(), (y * picture).sum()]) / picture.sum()
+        spot = np.array([SIZE_PX - 90 if flip else 90, 100])
+        np.testing.assert_allclose(affine[:, :2] @ spot + affine[:, 2], found, atol=0.2)
+        assert kind in (augment.FACE, augment.FACE_NO_SCORE)
+
+
+def test_a_batch_holds_pairs_that_are_a_little_moved(data):
+    table, rows, weights = goals.training_rows(data)
+    recipe = augment.Recipe(32, 1.35, 1.65)
+    batch = augment.Sampler(data, table, rows, weights, recipe, seed=2).batch(16)
+    assert batch["crops"].shape == (16, 32, 32, 3) and batch["crops"].dtype == np.uint8
+    np.testing.assert_array_equal(batch["face"][:4], batch["face"][-4:])
+    np.testing.assert_array_equal(batch["flip"][:4], batch["flip"][-4:])
+    middle = np.array([100.0, 100.0, 1.0])
+    apart = (batch["affine"][:4] - batch["affine"][-4:]) @ middle
+    assert 0 < np.abs(apart).max() < 6
+    # of the same photograph at the same place, unflipped points stay what they are
+    points = torch.from_numpy(table["points"][batch["face"]]).float()
+    shown = goals.placed(points, torch.from_numpy(batch["affine"]))
+    zero = goals.steadiness(shown / 32, {"affine": torch.from_numpy(batch["affine"])}, torch.ones(16), recipe)
+    assert zero < 1e-3
+
+
+def test_a_wrong_crop_is_no_face_and_backgrounds_have_no_points(data):
+    table, rows, weights = goals.training_rows(data)
+    recipe = augment.Recipe(32, 1.35, 1.65, negative_share=0.4, pair_share=0.1)
+    kinds = [augment.Sampler(data, table, rows, weights, recipe, seed=s).batch(40)["kind"] for s in range(3)]
+    assert 0.2 < (np.concatenate(kinds) == augment.NO_FACE).mean() < 0.6
+
+
+def test_the_training_reads_parameters_as_the_runtime_does(data):
+    config = config_of("params", 8)
+    goal = goals.ParamsGoal(data, augment.Recipe(112, 1.35, 1.65), config, torch.device("cpu"))
+    model = load_face_model(ROOT / "weights" / "face_model.npz")
+    count = goal.heads["params"]
+    assert count == 9 + model.shape_count + model.expression_count + 1
+    params = np.random.default_rng(0).normal(0, 0.3, (4, count)).astype(np.float32)
+    params[:, [1, 5]] += 1
+    cameras, shapes, expressions, _ = translate_facet(0.005, model.shape_count, model.expression_count, 112)(params)
+    _, camera, coefficients = goal.decode(torch.from_numpy(params))
+    np.testing.assert_allclose(112 * camera, cameras, atol=1e-3)
+    rotation, camera, coefficients = goal.decode(torch.from_numpy(params))
+    shown, _ = goal.project(rotation, camera, coefficients)
+    for k in range(4):
+        expected = model.landmarks(cameras[k], shapes[k], expressions[k])
+        np.testing.assert_allclose(112 * shown[k], expected, atol=0.05)
+
+
+def test_a_perfect_answer_costs_nothing(data):
+    config = config_of("params", 8)
+    recipe = augment.Recipe(112, 1.35, 1.65)
+    goal = goals.ParamsGoal(data, recipe, config, torch.device("cpu"))
+    affine = torch.tensor([[[0.7, 0.0, -10.0], [0.0, 0.7, -12.0]]]).repeat(4, 1, 1)
+    sample = {
+        "face": torch.arange(4) + 1,
+        "flip": torch.zeros(4, dtype=torch.bool),
+        "affine": affine,
+        "kind": torch.ones(4, dtype=torch.int64),
+    }
+    params = torch.zeros(4, goal.heads["params"])
+    params[:, 0] = np.log(0.62 * 0.7 / 112 / 0.005)
+    params[:, [1, 5]] = 1
+    params[:, 7] = (100 * 0.7 - 10) / 112 - 0.5
+    params[:, 8] = (105 * 0.7 - 12) / 112 - 0.5
+    params[:, -1] = 20
+    terms = goal.losses({"params": params}, sample)
+    blink = terms.pop("blink").item()
+    assert blink == pytest.approx(0.5)  # the labels close an eye that these parameters leave open
+    assert {"pdc", "vdc", "wpdc"} < set(terms)
+    for name, value in terms.items():
+        assert value.item() == pytest.approx(0, abs=2e-3), name
+
+
+@pytest.mark.parametrize("goal", ["points", "params"])
+def test_training_resumes_and_writes_what_it_did(data, tmp_path, goal):
+    train_regressor.train(config_of(goal, 24), data, tmp_path, None, threads=1)
+    first = torch.load(tmp_path / "last.pt")
+    assert first["seen"] == 24 and first["config"]["net"] == NET
+    train_regressor.train(config_of(goal, 40), data, tmp_path, None, threads=1)
+    second = torch.load(tmp_path / "last.pt")
+    assert second["seen"] == 40
+    with (tmp_path / "val.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["seen"] for row in rows] == ["24", "40"] and float(rows[0]["nme"]) > 0
+    assert any(not torch.equal(first["net"][name], second["net"][name]) for name in first["net"])
+
+
+def test_only_fitting_weights_are_taken_over():
+    with_points = FaceNet(**NET, heads={"points": 136})
+    net = FaceNet(**NET, heads={"params": 20})
+    before = net.heads["params"].weight.detach().clone()
+    train_regressor.load_fitting(net, with_points.state_dict())
+    taken, given = net.backbone.state_dict(), with_points.backbone.state_dict()
+    assert all(torch.equal(taken[name], given[name]) for name in given)
+    assert torch.equal(net.heads["params"].weight, before)
+
+
+def test_the_learning_rate_rises_and_falls():
+    rates = [train_regressor.learning_rate(seen, 1000, 2.0, 100) for seen in (0, 50, 100, 550, 1000)]
+    assert rates[0] < rates[1] < rates[2] == 2.0 > rates[3] > rates[4]
+    assert rates[3] == pytest.approx(2 * (0.01 + 0.99 / 2)) and rates[4] == pytest.approx(0.02)
+
+
+def test_the_average_follows_weights_and_statistics():
+    net, average = FaceNet(**NET, heads={"a": 1}), FaceNet(**NET, heads={"a": 1})
+    average.load_state_dict(net.state_dict())
+    with torch.no_grad():
+        net.heads["a"].bias += 1.0
+    net.train()(torch.zeros(2, 32, 32, 3, dtype=torch.uint8))
+    train_regressor.update_average(average, net, 0.75)
+    assert average.heads["a"].bias.item() == pytest.approx(0.25)
+    tracked = [name for name in net.state_dict() if name.endswith("num_batches_tracked")]
+    assert tracked and all(average.state_dict()[name] == 1 for name in tracked)
+
+
+def test_the_export_says_what_pytorch_says(tmp_path):
+    torch.manual_seed(0)
+    net = export_onnx.Exported(FaceNet(**NET, heads={"params": 20})).eval()
+    crops = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    assert export_onnx.export(net, 32, tmp_path / "net.onnx", crops) < export_onnx.PARITY
+
+
+def test_the_table_of_points_knows_the_mirror(data):
+    table = goals.load_table(data)
+    mirrored = table["points_mirrored"][0]
+    np.testing.assert_allclose(mirrored[36, 0], SIZE_PX - table["points"][0, 45, 0])
+    np.testing.assert_allclose(mirrored[labels.MIRROR_68][:, 1], table["points"][0][:, 1])
+    assert fit.load_points(ROOT / "weights" / "face_model.npz").shape_count > 20
