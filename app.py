@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,9 @@ for pool in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "NUMB
 # OpenCV's messages are not for the user, ours are.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+if __name__ == "__main__":
+    # Where SciPy is installed numba loads it, for linear algebra that no kernel of ours has: a quarter of a second.
+    sys.modules.setdefault("scipy", None)
 
 from detect import DetectorConfig, open_detector
 from render.image import ImageSink
@@ -27,6 +31,7 @@ from render.window import open_window
 from tracker import __version__
 from tracker.config import load_config, to_toml
 from tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError
+from tracker.kernels import load_kernels
 from tracker.loop import CameraConfig, FaceTracker, RegressorConfig
 from tracker.prefetch import prefetch
 from tracker.record import JsonLinesLog, frame_record
@@ -314,6 +319,8 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         wants_window = False
     stages = Stages(keep_events=bool(args.profile))
     say = (lambda text: None) if args.quiet else print
+    # numba sets itself up, for a seventh of a second, while the files below open
+    threading.Thread(target=load_kernels, name="facet-kernels", daemon=True).start()
     with contextlib.ExitStack() as parts:
         spec = args.webcam if args.webcam is not None else args.file
         source = parts.enter_context(open_source(spec, config.source, start_s=args.start, max_frames=args.max_frames))
@@ -384,4 +391,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    with contextlib.suppress(OSError):  # a reader that left
+        sys.stdout.flush()
+    os._exit(status)  # all is closed; taking numba and its compiler apart would cost a sixth of a second

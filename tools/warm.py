@@ -9,6 +9,13 @@ import numpy as np
 
 from detect.postprocess import best_boxes, decode
 from detect.priors import make_priors
+from render.cpu import CpuRenderer
+from render.geometry import geometry_of
+from render.sample import sample_face
+from render.views import VIEWS
+from tracker.kernels import load_kernels
+from tracker.morphable import load_face_model
+from tracker.weights import find_entry
 
 
 def main() -> None:
@@ -16,6 +23,12 @@ def main() -> None:
     offsets, scores = np.zeros((len(priors), 4), np.float32), np.full(len(priors), 0.9, np.float32)
     boxes, scores = decode(offsets, scores, priors, 0.5)
     best_boxes(boxes, scores, 0.3, 1.0, 10, 10)
+    load_kernels()
+    geometry = geometry_of(load_face_model(find_entry("weights/face_model.npz", "face_model").path))
+    renderer = CpuRenderer(geometry, VIEWS)
+    for face_px in (20.0, 200.0):  # with the light triangles, and with all
+        renderer.draw(np.zeros((240, 240, 3), np.uint8), (sample_face(geometry, (240, 240), face_px),))
+    renderer.depth_map()
 
 
 if __name__ == "__main__":

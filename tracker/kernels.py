@@ -1,0 +1,34 @@
+"""Loads the compiled kernels before the first frame needs them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tracker.fitting import LandmarkFitter
+from tracker.morphable import make_model
+
+LINES, CANDIDATES = 17, 3  # of the small model's contour
+
+
+def load_kernels() -> None:
+    """Run every kernel of the tracker once on a face model of a few points.
+
+    It compiles what no cache holds and takes most of a fifth of a second where all are cached: numba sets itself up at
+    the first kernel. A program runs it in a thread while it opens its files.
+    """
+    random = np.random.default_rng(0)
+    count = 68 + LINES * CANDIDATES
+    edges = np.arange(68, count).reshape(LINES, CANDIDATES, 1).repeat(2, axis=2)
+    model = make_model(
+        mean=100 * random.random((count, 3)),
+        shape_basis=random.random((1, count, 3)),
+        expression_basis=random.random((1, count, 3)),
+        triangles=np.zeros((0, 3)),
+        landmark_vertices=np.arange(68),
+        contour_edges=edges,
+        contour_share=np.zeros((LINES, CANDIDATES)),
+    )
+    camera = np.eye(3, 4, dtype=np.float32)
+    one = np.ones(1, np.float32)
+    model.vertices(one, one)
+    LandmarkFitter(model)(model.landmarks(camera, one, one))
