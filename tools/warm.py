@@ -9,9 +9,6 @@ import numpy as np
 
 from detect.postprocess import best_boxes, decode
 from detect.priors import make_priors
-from tracker.fitting import LandmarkFitter
-from tracker.morphable import load_face_model
-from tracker.weights import ROOT
 from render.cpu import CpuRenderer
 from render.geometry import geometry_of
 from render.sample import sample_face
@@ -26,10 +23,6 @@ def main() -> None:
     offsets, scores = np.zeros((len(priors), 4), np.float32), np.full(len(priors), 0.9, np.float32)
     boxes, scores = decode(offsets, scores, priors, 0.5)
     best_boxes(boxes, scores, 0.3, 1.0, 10, 10)
-    model = load_face_model(ROOT / "weights" / "face_model.npz")
-    neutral = np.zeros(model.shape_count, np.float32), np.zeros(model.expression_count, np.float32)
-    model.vertices(*neutral)
-    LandmarkFitter(model)(model.landmarks(np.eye(3, 4, dtype=np.float32), *neutral))
     load_kernels()
     geometry = geometry_of(load_face_model(find_entry("weights/face_model.npz", "face_model").path))
     renderer = CpuRenderer(geometry, VIEWS)
