@@ -14,6 +14,7 @@ $(READY): requirements.txt tests/requirements.txt tools/setup.sh
 	touch $(READY)
 
 demo: setup
+	mkdir -p out
 	$(PYTHON) app.py -f samples/demo.mp4 -o out/demo.mp4
 
 test: setup lint
