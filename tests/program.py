@@ -17,9 +17,15 @@ def run(*options, stdin=None, timeout=300):
     """Run app.py without a display."""
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     return subprocess.run(
-        [*APP, *map(str, options)], capture_output=True, text=stdin is None, input=stdin, timeout=timeout, env=environment,
-        cwd=ROOT, check=False,
-    )  # fmt: skip
+        [*APP, *map(str, options)],
+        capture_output=True,
+        text=stdin is None,
+        input=stdin,
+        timeout=timeout,
+        env=environment,
+        cwd=ROOT,
+        check=False,
+    )
 
 
 def records(path) -> list[dict]:

@@ -51,8 +51,8 @@ class FaceTracker:
     regressor : crops -> parameters in the language of `model`
     model : the face model behind the regressor
     mesh_model : the face model that is drawn; where it is another one it is fitted to the landmarks of each frame
-    live : look for newcomers in a thread beside the loop, so that faces that are tracked never wait for it; a newcomer is
-        then found a frame or two later, and which one depends on the machine. `close` ends the thread.
+    live : look for newcomers in a thread beside the loop, so that faces that are tracked never wait for it; a newcomer
+        is then found a frame or two later, and which one depends on the machine. `close` ends the thread.
     """
 
     def __init__(

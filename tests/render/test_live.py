@@ -47,7 +47,8 @@ def test_the_program_in_a_window_obeys_its_keys(x_server, networks, long_clip, t
     pytest.importorskip("glfw")
     if subprocess.run(["which", "xdotool"], capture_output=True, check=False).returncode:
         pytest.skip("no xdotool")
-    command = [*APP, "-f", str(long_clip), "--renderer", "cpu", "--log", str(tmp_path / "log.jsonl"), *map(str, networks)]
+    options = ["-f", long_clip, "--renderer", "cpu", "--log", tmp_path / "log.jsonl", *networks]
+    command = [*APP, *map(str, options)]
     started_s = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     try:

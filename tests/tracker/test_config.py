@@ -71,7 +71,7 @@ def test_mistakes_are_told(override, told):
 def test_bad_files(tmp_path, content):
     path = tmp_path / "c.toml"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match="c.toml"):
+    with pytest.raises(ConfigError, match=r"c\.toml"):
         load_config(Outer, path)
 
 

@@ -33,7 +33,7 @@ def metrics(points: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Landmark errors in %, over (n, 68, 2) points and truths in px.
 
     NME: mean distance / sqrt(wh) of the truth's rectangle. Inner: points 17-67 / outer eye distance. Offset: mean
-    signed error / sqrt(wh), the larger of x and y. AUC and failure rate: of the NME, at 10 %. STD: mean over faces of the
+    signed error / sqrt(wh), the larger of x, y. AUC and failure rate: of the NME, at 10 %. STD: mean over faces of the
     deviation of the distances within a face / sqrt(wh).
     Source of the last three: ParFace-Net's evaluation.
     """
