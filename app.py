@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+STARTED_S = time.perf_counter()
 # Before the libraries load. Our matrices are small: pools of threads that wait for each other only cost.
 for pool in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(pool, "1")
@@ -76,9 +77,16 @@ class Summary:
         self.with_face = 0
         self.ids: set[tuple[str, int]] = set()
         self.started_s = time.perf_counter()
+        self.first_face_s: float | None = None  # since the program began
+        self.delays = Stages()  # of live frames, capture to picture out
 
     def add(self, frame: Frame, faces: tuple[FaceTrack, ...]) -> None:
         self.frames += 1
+        if faces and self.first_face_s is None:
+            self.first_face_s = time.perf_counter() - STARTED_S
+        if frame.captured_s is not None:
+            now_ns = time.perf_counter_ns()
+            self.delays.add("delay", now_ns - round(1e9 * (time.monotonic() - frame.captured_s)), now_ns)
         self.with_face += bool(faces)
         self.ids.update((frame.source, face.id) for face in faces)
 
@@ -347,18 +355,34 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
             parts.close()  # an output that was interrupted is finished all the same
             say(summary.text(args.output))
             if args.profile is not None:
-                report_profile(stages, args.profile, say)
+                report_profile(stages, summary, source, args.profile, say)
     for line in source.skipped:
         print(f"skipped: {line}", file=sys.stderr)
     return 1 if source.skipped else 0
 
 
-def report_profile(stages: Stages, path: str, say) -> None:
-    """Print the table of latencies; write the Chrome trace where a path is given."""
-    say(format_table(stages.summary()))
+def report_profile(stages: Stages, summary: Summary, source: Source, path: str, say) -> None:
+    """Print the table of latencies and what a table cannot hold; write the Chrome trace where a path is given."""
+    table = stages.summary()
+    detections = table["detect"]["n"] if "detect" in table else 0
+    session = {
+        "start_up_s": summary.first_face_s,
+        "detector_share": detections / max(1, summary.frames),
+        "dropped_frames": source.dropped,
+        "delay": summary.delays.summary().get("delay"),
+    }
+    say(format_table(table))
+    if summary.first_face_s is not None:
+        say(f"start-up: {summary.first_face_s:.2f} s to the first face")
+    say(f"detector: in {detections} of {summary.frames} frames ({100 * session['detector_share']:.1f} %)")
+    if source.live:
+        say(f"dropped: {source.dropped} frames")
+    if delay := session["delay"]:
+        times = ", ".join(f"{name} {delay[f'{name}_ms']:.1f}" for name in ("p50", "p95", "p99", "max"))
+        say(f"delay, capture to picture out: {times} ms")
     if path:
         try:
-            Path(path).write_text(json.dumps(stages.chrome_trace()), encoding="utf-8")
+            Path(path).write_text(json.dumps(stages.chrome_trace(session)), encoding="utf-8")
         except OSError as error:
             raise SinkError(
                 f"--profile {path}: cannot be written ({error.strerror}); name a folder that exists"

@@ -71,8 +71,11 @@ class Stages:
             }
         return table
 
-    def chrome_trace(self) -> dict:
-        """The spans as Chrome trace events (complete events, microseconds), the summary under `otherData.stages`."""
+    def chrome_trace(self, session: dict | None = None) -> dict:
+        """The spans as Chrome trace events (complete events, microseconds), the summary under `otherData.stages`.
+
+        `session` tells more of the run; it goes under `otherData` as it is.
+        """
         with self._lock:
             events = list(self._events or ())
         return {
@@ -88,7 +91,7 @@ class Stages:
                 for name, start_ns, end_ns, thread in events
             ],
             "displayTimeUnit": "ms",
-            "otherData": {"stages": self.summary()},
+            "otherData": {"stages": self.summary(), **(session or {})},
         }
 
 
