@@ -218,52 +218,80 @@ def make_model(
     ValueError
         Where the arrays do not belong together.
     """
-    mean, shape_basis, expression_basis = (
-        np.asarray(array, np.float32) * np.float32(unit_mm) for array in (mean, shape_basis, expression_basis)
-    )
-    count = len(mean)
-    for name, array in (("shape_basis", shape_basis), ("expression_basis", expression_basis)):
-        if array.ndim != 3 or array.shape[1:] != (count, 3):
-            raise ValueError(f"{name}: expected (K, {count}, 3), got {array.shape}")
-    triangles = np.ascontiguousarray(triangles, np.int32).reshape(-1, 3)
-    landmark_vertices = np.asarray(landmark_vertices, np.int32)
-    if landmark_vertices.shape != (68,):
-        raise ValueError(f"landmark_vertices: expected (68,), got {landmark_vertices.shape}")
-    for name, indices in (("triangles", triangles), ("landmark_vertices", landmark_vertices)):
-        if indices.size and not 0 <= indices.min() <= indices.max() < count:
-            raise ValueError(f"{name}: expected indices below {count}, got {indices.min()} to {indices.max()}")
-    moving = [np.flatnonzero(np.abs(row).max(axis=1) > 0) for row in expression_basis]
-    start = np.r_[0, np.cumsum([len(vertices) for vertices in moving])].astype(np.int32)
-    return MorphableModel(
-        mean=mean,
-        shape_basis=shape_basis,
-        expression_start=start,
-        expression_vertex=np.concatenate([*moving, np.zeros(0, int)]).astype(np.int32),
-        expression_delta=np.concatenate(
-            [*(row[vertices] for row, vertices in zip(expression_basis, moving, strict=True)), np.zeros((0, 3))]
-        ).astype(np.float32),
-        triangles=triangles,
-        landmark_vertices=landmark_vertices,
-        sparse=_sparse_rows(
-            mean, np.concatenate([shape_basis, expression_basis]), landmark_vertices, contour_edges, contour_share
-        ),
+    expression_basis = np.asarray(expression_basis, np.float32)
+    if expression_basis.shape[1:] != (len(mean), 3):
+        raise ValueError(f"expression_basis: expected (K, {len(mean)}, 3), got {expression_basis.shape}")
+    moving = expression_basis.any(axis=2)
+    unit = np.float32(unit_mm)
+    return _assemble(
+        np.asarray(mean, np.float32) * unit,
+        np.asarray(shape_basis, np.float32) * unit,
+        np.r_[0, np.cumsum(moving.sum(axis=1))].astype(np.int32),
+        np.nonzero(moving)[1].astype(np.int32),
+        expression_basis[moving] * unit,
+        triangles,
+        landmark_vertices,
+        contour_edges,
+        contour_share,
         **rest,
     )
 
 
-def _sparse_rows(mean, basis, landmark_vertices, edges, share) -> SparseRows:
+def _assemble(mean, shape_basis, start, vertex, delta, triangles, landmark_vertices, edges, share, **rest):
+    """Check that the arrays belong together and make a model of them; lengths in mm, expressions as in the model."""
+    count = len(mean)
+    if shape_basis.ndim != 3 or shape_basis.shape[1:] != (count, 3):
+        raise ValueError(f"shape_basis: expected (K, {count}, 3), got {shape_basis.shape}")
+    landmark_vertices = np.asarray(landmark_vertices, np.int32)
+    if landmark_vertices.shape != (68,):
+        raise ValueError(f"landmark_vertices: expected (68,), got {landmark_vertices.shape}")
+    triangles = np.ascontiguousarray(triangles, np.int32).reshape(-1, 3)
+    edges = np.zeros((0, 0, 2), int) if edges is None else edges.astype(int)
+    share = np.zeros((0, 0)) if share is None else share
+    for name, indices in {
+        "triangles": triangles,
+        "landmark_vertices": landmark_vertices,
+        "expression_vertex": vertex,
+        "contour_edges": edges,
+    }.items():
+        if indices.size and not 0 <= indices.min() <= indices.max() < count:
+            raise ValueError(f"{name}: expected indices below {count}, got {indices.min()} to {indices.max()}")
+    if len(vertex) != len(delta) or start[0] != 0 or start[-1] != len(vertex) or (np.diff(start) < 0).any():
+        raise ValueError(f"expression_start: expected 0 to {len(vertex)} ascending, with as many deltas as vertices")
+
+    # only the rows that landmarks are made of: the dense expressions are large
+    wanted, place = np.unique(np.r_[landmark_vertices, edges.ravel()], return_inverse=True)
+    slot = np.full(count, -1)
+    slot[wanted] = np.arange(len(wanted))
+    shown = slot[vertex] >= 0
+    expression = np.zeros((len(start) - 1, len(wanted), 3), np.float32)
+    expression[np.repeat(np.arange(len(start) - 1), np.diff(start))[shown], slot[vertex[shown]]] = delta[shown]
+    basis = np.concatenate([shape_basis[:, wanted], expression])
+    return MorphableModel(
+        mean=mean,
+        shape_basis=shape_basis,
+        expression_start=start,
+        expression_vertex=vertex,
+        expression_delta=delta,
+        triangles=triangles,
+        landmark_vertices=landmark_vertices,
+        sparse=_sparse_rows(mean[wanted], basis, place[:68], place[68:].reshape(edges.shape), share),
+        **rest,
+    )
+
+
+def _sparse_rows(mean, basis, landmarks, edges, share) -> SparseRows:
     """Gather what landmarks are made of; the candidates lie between two vertices each."""
-    rows_mean, rows_basis = mean[landmark_vertices], basis[:, landmark_vertices]
-    lines, outward = 0, np.zeros((0, 2), np.float32)
-    if edges is not None:
-        lines = len(edges)
-        a, b = edges.reshape(-1, 2).astype(int).T
+    rows_mean, rows_basis = mean[landmarks], basis[:, landmarks]
+    lines, outward = len(edges), np.zeros((0, 2), np.float32)
+    if lines:
+        a, b = edges.reshape(-1, 2).T
         t = share.reshape(-1, 1).astype(np.float32)
         between = mean[a] * (1 - t) + mean[b] * t
         rows_mean = np.concatenate([rows_mean, between])
         rows_basis = np.concatenate([rows_basis, basis[:, a] * (1 - t) + basis[:, b] * t], axis=1)
         # a line leaves the face the way it runs, from the middle of the face outwards
-        jaw = mean[landmark_vertices[:lines]]
+        jaw = mean[landmarks[:lines]]
         middle = np.array([0.0, jaw[:, 1].max()], np.float32)
         points = between.reshape(lines, -1, 3)
         spread = np.ptp(points[:, :, :2], axis=1)
@@ -298,21 +326,18 @@ def load_face_model(path: Path | str) -> MorphableModel:
 
 def _unpack(arrays: dict[str, np.ndarray]) -> MorphableModel:
     """The packed form: integers with scales, sparse expressions."""
-    shape_basis = arrays["shape"] * arrays["shape_scale"][:, None, None]
-    start, vertex = arrays["expression_start"], arrays["expression_vertex"].astype(np.int32)
+    start = arrays["expression_start"]
     scale = np.repeat(arrays["expression_scale"], np.diff(start))
-    expression = np.zeros((len(start) - 1, *arrays["mean"].shape), np.float32)
-    expression[np.repeat(np.arange(len(start) - 1), np.diff(start)), vertex] = (
-        arrays["expression_delta"] * scale[:, None]
-    )
-    return make_model(
+    return _assemble(
         arrays["mean"],
-        shape_basis,
-        expression,
+        arrays["shape"] * arrays["shape_scale"][:, None, None],
+        start,
+        arrays["expression_vertex"].astype(np.int32),
+        arrays["expression_delta"] * scale[:, None],
         arrays["triangles"],
         arrays["landmark_vertices"],
-        contour_edges=arrays["contour_edges"],
-        contour_share=arrays["contour_share"],
+        arrays["contour_edges"],
+        arrays["contour_share"],
         expression_names=tuple(str(name) for name in arrays["expression_names"]),
         light_triangles=arrays["light_triangles"].astype(np.int32),
         uv=arrays["uv"].astype(np.float32),

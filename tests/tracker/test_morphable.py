@@ -184,3 +184,23 @@ def test_missing_and_damaged_files(tmp_path, packed):
     np.savez(broken, **lacking)
     with pytest.raises(WeightsError, match="expression_delta"):
         load_face_model(broken)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("expression_vertex", lambda a: a + 60000),
+        ("expression_start", lambda a: a[::-1].copy()),
+        ("expression_start", lambda a: a - 1),
+        ("expression_delta", lambda a: a[:-1]),
+        ("triangles", lambda a: a + 60000),
+        ("landmark_vertices", lambda a: a - 9000),
+        ("contour_edges", lambda a: a + 60000),
+        ("shape", lambda a: a[:, :-1]),
+        ("mean", lambda a: a[:100]),
+    ],
+)
+def test_hostile_arrays_never_reach_the_kernels(tmp_path, packed, name, change):
+    np.savez(tmp_path / "hostile.npz", **(packed | {name: change(packed[name])}))
+    with pytest.raises(WeightsError, match="expected a face model"):
+        load_face_model(tmp_path / "hostile.npz")
