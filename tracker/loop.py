@@ -256,7 +256,8 @@ class FaceTracker:
         camera, shape, expression, landmarks, pose = seen.camera, seen.shape, seen.expression, seen.landmarks, seen.pose
         if self._smoothing.enabled:
             if slot.filter is None:
-                slot.filter = FaceFilter(self._smoothing, self._model.expression_names, pose)
+                middle_mm = self._model.landmarks(np.eye(3, 4, dtype=np.float32), shape, expression).mean(axis=0)
+                slot.filter = FaceFilter(self._smoothing, self._model.expression_names, pose, middle_mm)
             shape = slot.settle_shape(shape).copy()
             camera, expression = slot.filter(camera, pose, expression, frame.time_s)
             landmarks = self._model.landmarks(camera, shape, expression)

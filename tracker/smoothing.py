@@ -1,7 +1,11 @@
-"""Causal smoothing in frame time: the 1 euro filter on vectors and on rotations.
+"""Causal smoothing in frame time: the 1 euro filter with a trend, on vectors and on rotations.
 
-Source: Casiez, Roussel, Vogel, "1 euro filter: a simple speed-based low-pass filter for noisy input" (CHI 2012). The
-speed that opens the filter is one number a vector (its Euclidean length), so that all components lag alike.
+The 1 euro filter opens with speed, so that a head at rest is steady and a fast one is not late. In between it lags;
+a trend that is carried on from frame to frame takes that lag away, so that the filter may stay more closed.
+The speed that opens the filter is one number a vector (its Euclidean length), so that all components lag alike.
+
+Sources: Casiez, Roussel, Vogel, "1 euro filter: a simple speed-based low-pass filter for noisy input" (CHI 2012); the
+trend's gain: Benedict, Bordner, "Synthesis of an optimal set of radar track-while-scan smoothing equations" (1962).
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ class EuroParams:
     min_cutoff_hz: float  # at rest: lower is steadier
     beta: float  # how fast the cutoff rises with speed: higher lags less
     derivative_cutoff_hz: float = 1.0
+    trend: bool = False  # whether the motion so far is carried on; without, this is the published filter
 
 
 # Names that begin so are the eyes': a filter that rounds off a blink is worse than a little tremor.
@@ -32,26 +37,31 @@ FACE_WIDTH_MM = 140.0
 
 @dataclass(frozen=True, slots=True)
 class SmoothingConfig:
-    """Strength of the smoothing of a track; each cutoff is what a head at rest gets."""
+    """Strength of the smoothing of a track; each cutoff is what a head at rest gets.
+
+    Calibrated by `python -m tools.evaluate steady`.
+    """
 
     enabled: bool = True
-    position_cutoff_hz: float = 1.0
+    position_cutoff_hz: float = 2.0
     position_beta: float = 40.0  # speed in face widths a second
-    rotation_cutoff_hz: float = 1.0
+    size_cutoff_hz: float = 1.0
+    size_beta: float = 5.0  # speed in sizes a second
+    rotation_cutoff_hz: float = 1.5
     rotation_beta: float = 20.0  # speed in radians a second
-    expression_cutoff_hz: float = 3.0
-    expression_beta: float = 3.0  # speed in full blendshapes a second
+    expression_cutoff_hz: float = 2.0
+    expression_beta: float = 10.0  # speed in full blendshapes a second
     eyelid_cutoff_hz: float = 8.0  # lids are hardly filtered: a blink lasts 5 frames
     eyelid_beta: float = 10.0
-    derivative_cutoff_hz: float = 4.0
+    derivative_cutoff_hz: float = 1.0
 
     def __post_init__(self):
         for name in self.__slots__:
             value = getattr(self, name)
             if name != "enabled" and not (value >= 0 and math.isfinite(value)):
                 raise ValueError(f"{name} must be at least 0, got {value}")
-        if 0 in (self.position_cutoff_hz, self.rotation_cutoff_hz, self.expression_cutoff_hz, self.eyelid_cutoff_hz):
-            raise ValueError("a cutoff of 0 Hz never moves; give a positive one")
+            if name.endswith("_hz") and value == 0:
+                raise ValueError(f"{name}: a cutoff of 0 Hz never moves; give a positive one")
 
 
 def smoothing_factor(cutoff_hz: float, step_s: float) -> float:
@@ -68,20 +78,23 @@ class VectorFilter:
         self._value: np.ndarray | None = None
         self._raw: np.ndarray | None = None
         self._speed: np.ndarray | None = None
+        self._trend: np.ndarray | None = None
         self._time_s = 0.0
 
     def __call__(self, value: np.ndarray, time_s: float) -> np.ndarray:
         """Filter `value`, (n,) float, seen at `time_s`; a repeated or earlier time returns the last result."""
         if self._value is None:
             self._value = self._raw = np.array(value, np.float64)
-            self._speed = np.zeros_like(self._value)
+            self._speed, self._trend = np.zeros_like(self._value), np.zeros_like(self._value)
         elif time_s > self._time_s:
             step_s = time_s - self._time_s
             a = smoothing_factor(self._params.derivative_cutoff_hz, step_s)
             self._speed = self._speed + a * ((value - self._raw) / step_s - self._speed)
-            cutoff = self._params.min_cutoff_hz + self._params.beta * float(np.linalg.norm(self._speed))
-            a = smoothing_factor(cutoff, step_s)
-            self._value = self._value + a * (value - self._value)
+            gain, trend_gain = gains(self._params, float(np.linalg.norm(self._speed)), step_s)
+            predicted = self._value + self._trend * step_s
+            error = value - predicted
+            self._value = predicted + gain * error
+            self._trend = self._trend + trend_gain / step_s * error
             self._raw = np.array(value, np.float64)
         else:
             return self._value.copy()
@@ -97,6 +110,7 @@ class RotationFilter:
         self._value: np.ndarray | None = None
         self._raw: np.ndarray | None = None
         self._speed = np.zeros(3)  # rotation vector a second
+        self._trend = np.zeros(3)  # rotation vector a second
         self._time_s = 0.0
 
     def __call__(self, rotation: np.ndarray, time_s: float) -> np.ndarray:
@@ -108,15 +122,22 @@ class RotationFilter:
             step_s = time_s - self._time_s
             a = smoothing_factor(self._params.derivative_cutoff_hz, step_s)
             self._speed = self._speed + a * (rotation_vector(rotation @ self._raw.T) / step_s - self._speed)
-            cutoff = self._params.min_cutoff_hz + self._params.beta * float(np.linalg.norm(self._speed))
-            a = smoothing_factor(cutoff, step_s)
-            turn = rotation_vector(rotation @ self._value.T)
-            self._value = cv2.Rodrigues(a * turn)[0] @ self._value
+            gain, trend_gain = gains(self._params, float(np.linalg.norm(self._speed)), step_s)
+            predicted = cv2.Rodrigues(self._trend * step_s)[0] @ self._value
+            error = rotation_vector(rotation @ predicted.T)
+            self._value = cv2.Rodrigues(gain * error)[0] @ predicted
+            self._trend = self._trend + trend_gain / step_s * error
             self._raw = rotation.copy()
         else:
             return self._value.copy()
         self._time_s = time_s
         return self._value.copy()
+
+
+def gains(params: EuroParams, speed: float, step_s: float) -> tuple[float, float]:
+    """How far the value, and the trend over a step, follow what was not foreseen."""
+    gain = smoothing_factor(params.min_cutoff_hz + params.beta * speed, step_s)
+    return gain, gain * gain / (2.0 - gain) if params.trend else 0.0
 
 
 def rotation_vector(rotation: np.ndarray) -> np.ndarray:
@@ -125,17 +146,33 @@ def rotation_vector(rotation: np.ndarray) -> np.ndarray:
 
 
 class FaceFilter:
-    """Smooths one track: position and size, rotation, expression and eyes, each by its own filter."""
+    """Smooths one track: position, size, rotation, expression and eyes, each by its own filter.
 
-    def __init__(self, config: SmoothingConfig, expression_names: tuple[str, ...], first: Pose):
-        def euro(cutoff_hz: float, beta: float) -> EuroParams:
-            return EuroParams(cutoff_hz, beta, config.derivative_cutoff_hz)
+    Parameters
+    ----------
+    first : the pose in the track's first frame
+    anchor_mm : (3,) model mm, the point whose position is filtered, amid the landmarks: there the errors of
+        position and rotation are least tied to each other, and filters that differ do not tear them apart
+    """
 
+    def __init__(
+        self,
+        config: SmoothingConfig,
+        expression_names: tuple[str, ...],
+        first: Pose,
+        anchor_mm: np.ndarray = np.zeros(3),
+    ):
+        def euro(cutoff_hz: float, beta: float, trend: bool = True) -> EuroParams:
+            return EuroParams(cutoff_hz, beta, config.derivative_cutoff_hz, trend)
+
+        self._anchor_mm = np.asarray(anchor_mm, np.float64)
         self._unit_px = first.scale_px_per_mm * FACE_WIDTH_MM
         self._position = VectorFilter(euro(config.position_cutoff_hz, config.position_beta))
+        self._log_size = VectorFilter(euro(config.size_cutoff_hz, config.size_beta))
         self._rotation = RotationFilter(euro(config.rotation_cutoff_hz, config.rotation_beta))
-        self._expression = VectorFilter(euro(config.expression_cutoff_hz, config.expression_beta))
-        self._eyes = VectorFilter(euro(config.eyelid_cutoff_hz, config.eyelid_beta))
+        # no trend: a mouth or lid that stops would go on, and shapes would leave [0, 1]
+        self._expression = VectorFilter(euro(config.expression_cutoff_hz, config.expression_beta, trend=False))
+        self._eyes = VectorFilter(euro(config.eyelid_cutoff_hz, config.eyelid_beta, trend=False))
         self._is_eye = np.array([name.startswith(EYE_SHAPES) for name in expression_names], bool)
 
     def __call__(
@@ -144,14 +181,19 @@ class FaceFilter:
         """Filter one frame's camera, (3, 4) model mm -> image px, with its pose, and expression, (Ke,).
 
         Returns the two filtered, float32. The camera is turned, scaled and shifted as its pose is; what shear a
-        network's affine camera has beyond that stays as it was seen.
+        network's affine camera has beyond that stays as it was seen, and so does the origin's z.
         """
-        position = np.concatenate([pose.translation_px / self._unit_px, [math.log(pose.scale_px_per_mm)]])
-        *shift, log_scale = self._position(position, time_s)
+        seen = np.asarray(camera, np.float64)
+        place = seen[:2, :3] @ self._anchor_mm + seen[:2, 3]
+        place = self._position(place / self._unit_px, time_s) * self._unit_px
+        log_size = self._log_size(np.array([math.log(pose.scale_px_per_mm)]), time_s)[0]
         rotation = self._rotation(pose.rotation, time_s)
         flip = np.diag([1.0, -1.0, 1.0])
-        turn = flip @ rotation @ pose.rotation.T @ flip * (math.exp(log_scale) / pose.scale_px_per_mm)
-        smooth = np.column_stack([turn @ camera[:, :3], np.array(shift) * self._unit_px]).astype(np.float32)
+        turn = flip @ rotation @ pose.rotation.T @ flip * (math.exp(log_size) / pose.scale_px_per_mm)
+        smooth = np.empty((3, 4), np.float32)
+        smooth[:, :3] = turn @ seen[:, :3]
+        smooth[:2, 3] = place - smooth[:2, :3] @ self._anchor_mm
+        smooth[2, 3] = seen[2, 3]
 
         filtered = np.array(expression, np.float32)
         eye = self._is_eye if len(self._is_eye) == len(filtered) else np.zeros(len(filtered), bool)

@@ -71,6 +71,65 @@ def test_rotation_filter_takes_the_short_way_through_180_degrees():
     assert abs(roll) > 169
 
 
+def test_a_trend_takes_the_lag_of_even_motion_away():
+    times = np.arange(90) / 30
+    ramp = 0.2 * times
+    late = {}
+    for trend in (False, True):
+        smooth = VectorFilter(EuroParams(2.0, 0.0, 1.0, trend))
+        late[trend] = ramp[-1] - [smooth(np.array([x]), t)[0] for x, t in zip(ramp, times, strict=True)][-1]
+    assert late[False] == pytest.approx(0.2 / (2 * math.pi * 2.0), rel=0.01), "speed x time constant"
+    assert abs(late[True]) < 1e-4
+    turns = [rotation_from_angles(40 * t, 0, 0) for t in times]
+    smooth = RotationFilter(EuroParams(2.0, 0.0, 1.0, True))
+    got = [smooth(turn, t) for turn, t in zip(turns, times, strict=True)][-1]
+    np.testing.assert_allclose(got, turns[-1], atol=1e-3)
+
+
+def test_a_head_that_stops_stops():
+    config = SmoothingConfig()
+    smooth = VectorFilter(
+        EuroParams(config.position_cutoff_hz, config.position_beta, config.derivative_cutoff_hz, True)
+    )
+    path = np.concatenate([np.zeros(10), np.linspace(0, 1, 15), np.ones(30)])  # a face width in half a second
+    got = np.array([smooth(np.array([x]), t / 30)[0] for t, x in enumerate(path)])
+    assert got.max() < 1.01
+    assert abs(got[-1] - 1) < 1e-3
+
+
+def test_errors_that_cancel_at_the_anchor_stay_cancelled():
+    """A head turned about its landmarks' middle moves the model's origin; the landmarks' middle must not move."""
+    anchor = np.array([0.0, -8.0, 80.0])
+    smooth, rng = None, np.random.default_rng(5)
+    for step in range(40):
+        camera = camera_of(rng.normal(0, 1.0), 2.0 * np.exp(rng.normal(0, 0.01)), [0, 0, 0]).astype(np.float64)
+        camera[:2, 3] = (300, 200) - camera[:2, :3] @ anchor
+        pose = pose_from_camera(camera)
+        smooth = smooth or FaceFilter(SmoothingConfig(), (), pose, anchor)
+        got, _ = smooth(camera, pose, np.zeros(0, "f4"), step / 30)
+        np.testing.assert_allclose(got[:2, :3] @ anchor + got[:2, 3], [300, 200], atol=1e-3)
+    assert got[2, 3] == 0, "z counts from the model's origin"
+
+
+def test_shapes_stay_between_0_and_1():
+    still = camera_of(0, 2.0, [300, 200, 0])
+    smooth = FaceFilter(SmoothingConfig(), ("eyeBlink_L", "jawOpen"), pose_from_camera(still))
+    wave = np.clip(0.5 + np.sin(np.arange(200) ** 1.5 / 20), 0, 1)
+    got = [smooth(still, pose_from_camera(still), np.full(2, w, "f4"), t / 30)[1] for t, w in enumerate(wave)]
+    assert np.min(got) >= 0
+    assert np.max(got) <= 1
+
+
+@pytest.mark.parametrize("length", [3, 5])
+def test_a_blink_keeps_its_depth(length):
+    still = camera_of(0, 2.0, [300, 200, 0])
+    smooth = FaceFilter(SmoothingConfig(), ("eyeBlink_L",), pose_from_camera(still))
+    closing = np.zeros(40)
+    closing[20 : 20 + length] = 1 - np.abs(np.linspace(-1, 1, length + 2)[1:-1])
+    got = [smooth(still, pose_from_camera(still), np.array([c], "f4"), t / 30)[1][0] for t, c in enumerate(closing)]
+    assert max(got) >= 0.9
+
+
 def camera_of(yaw, scale, shift):
     flip = np.diag([1.0, -1.0, 1.0])
     return np.column_stack([flip @ rotation_from_angles(yaw, 5, 10) * scale, shift]).astype(np.float32)
