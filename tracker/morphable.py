@@ -59,6 +59,8 @@ class MorphableModel:
 
     def bake(self, shape: np.ndarray) -> np.ndarray:
         """The neutral face of a shape, (Ks,); (N, 3) float32 mm."""
+        if len(shape) != self.shape_count:
+            raise ValueError(f"shape: expected {self.shape_count} coefficients, got {len(shape)}")
         return add_scaled(self.mean, np.asarray(shape, np.float32), self.shape_basis)
 
     def vertices(self, shape: np.ndarray, expression: np.ndarray, neutral: np.ndarray | None = None) -> np.ndarray:
@@ -74,6 +76,8 @@ class MorphableModel:
         -------
         (N, 3) float32, mm
         """
+        if len(expression) != self.expression_count:
+            raise ValueError(f"expression: expected {self.expression_count} coefficients, got {len(expression)}")
         neutral = self.bake(shape) if neutral is None else neutral
         return add_expression(
             neutral,
@@ -94,6 +98,9 @@ class MorphableModel:
         -------
         (68, 3) float32, image px
         """
+        counts = self.shape_count, self.expression_count
+        if (len(shape), len(expression)) != counts:
+            raise ValueError(f"shape, expression: expected {counts} coefficients, got {len(shape), len(expression)}")
         coefficients = np.concatenate([shape, expression]).astype(np.float32)
         points = add_scaled(self.sparse.mean, coefficients, self.sparse.basis)
         points = project(points, np.asarray(model_to_image, np.float32))

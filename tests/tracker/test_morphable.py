@@ -115,6 +115,16 @@ def test_contour_lies_on_the_silhouette(model, yaw):
         assert (side * (level[:, 0] - landmarks[i, 0])).max() < 4.0 * 2, i  # mm x px/mm
 
 
+def test_coefficients_of_another_model_are_refused(model):
+    shape, expression = some_face(model)
+    with pytest.raises(ValueError, match="expected 48"):
+        model.bake(shape[:-1])
+    with pytest.raises(ValueError, match="expected 53"):
+        model.vertices(shape, np.ones(54))
+    with pytest.raises(ValueError, match=r"expected \(48, 53\)"):
+        model.landmarks(camera_of(), expression, shape)
+
+
 def test_degenerate_cameras_give_finite_landmarks(model):
     shape, expression = some_face(model)
     for camera in (np.zeros((3, 4), np.float32), camera_of(90), camera_of(-90)):
