@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from tools.data import fit, profiles  # noqa: E402
-from tools.data.crops import SIZE_PX  # noqa: E402
-from tracker.morphable import contour_weights, load_face_model  # noqa: E402
-from tracker.pose import pose_from_camera  # noqa: E402
-from tracker.regressor import translate_facet  # noqa: E402
-from tracker.weights import ROOT  # noqa: E402
+from tools.data import fit, profiles
+from tools.data.crops import SIZE_PX
+from tracker.morphable import contour_weights, load_face_model
+from tracker.pose import pose_from_camera
+from tracker.regressor import translate_facet
+from tracker.weights import ROOT
 
 FILE = ROOT / "weights" / "face_model.npz"
 

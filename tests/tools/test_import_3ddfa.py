@@ -9,17 +9,17 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch absent: pip install -r tools/requirements.txt")
 
-from tests.conftest import material  # noqa: E402
-from tools import import_3ddfa  # noqa: E402
-from tools.arrays import ImportFailure, load_arrays  # noqa: E402
-from tools.import_3ddfa import build_network, import_all, import_dense_model, load_checkpoint  # noqa: E402
-from tools.models.upstream import FaceBoxes, FromBytes, MobileNet, ResNet22  # noqa: E402
-from tracker.crop import cut  # noqa: E402
-from tracker.morphable import load_face_model  # noqa: E402
-from tracker.regressor import Regressor  # noqa: E402
-from tracker.runtime import open_session  # noqa: E402
-from tracker.types import Roi  # noqa: E402
-from tracker.weights import find_entry, load_manifest  # noqa: E402
+from tests.conftest import material
+from tools import import_3ddfa
+from tools.arrays import ImportFailure, load_arrays
+from tools.import_3ddfa import build_network, import_all, import_dense_model, load_checkpoint
+from tools.models.upstream import FaceBoxes, FromBytes, MobileNet, ResNet22
+from tracker.crop import cut
+from tracker.morphable import load_face_model
+from tracker.regressor import Regressor
+from tracker.runtime import open_session
+from tracker.types import Roi
+from tracker.weights import find_entry, load_manifest
 
 
 def upstream_network(name):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from tools import losses  # noqa: E402
+from tools import losses
 
 
 def model(points=((1.0, 2.0, 2.0), (3.0, 0.0, -1.0)), std=2.0):

@@ -8,14 +8,14 @@ from tests.conftest import ROOT, material
 
 torch = pytest.importorskip("torch", reason="torch is for the tools alone")
 
-from detect import FaceBoxes as Detector  # noqa: E402
-from tools import export_detector, train_detector  # noqa: E402
-from tools.data import detection, labels_boxes  # noqa: E402
-from tools.evaluation import detector as evaluation  # noqa: E402
-from tools.manifest import describe, update_manifest  # noqa: E402
-from tools.models.faceboxes import FaceBoxes, boxes_at, grid_points  # noqa: E402
-from tracker.errors import WeightsError  # noqa: E402
-from tracker.weights import find_entry  # noqa: E402
+from detect import FaceBoxes as Detector
+from tools import export_detector, train_detector
+from tools.data import detection, labels_boxes
+from tools.evaluation import detector as evaluation
+from tools.manifest import describe, update_manifest
+from tools.models.faceboxes import FaceBoxes, boxes_at, grid_points
+from tracker.errors import WeightsError
+from tracker.weights import find_entry
 
 ASSIGN = {"candidates": 4, "score_power": 0.5, "iou_power": 4.0}
 CONFIG = {"assign": ASSIGN}
