@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tools.face_model.contour import contour_lines
+from tools.face_model.landmarks import SHIFT_MM, slide
 from tools.face_model.meshes import border_loops, compact, cut, edges_of, simplify
 from tools.face_model.parts import GAZE_DEG, close_lids, eyeball_rows, gaze_rotation, lid_margin, mouth_rows
 from tools.manifest import describe, update_manifest
@@ -205,7 +206,16 @@ def build(path: Path) -> dict[str, np.ndarray]:
 
     usable = (region == 0) | (region == REGIONS.index("neck"))  # the jaw's edge lies where the neck begins
     usable &= ~((np.abs(mean[:, 0]) > 60.0) & (mean[:, 2] < 8.0))
-    edges, share = contour_lines(mean, skin_triangles, mean[landmarks[:17]], usable)
+    jaw = mean[landmarks[:17]] + np.pad(SHIFT_MM[:17], ((0, 0), (0, 1)))
+    edges, share = contour_lines(mean, skin_triangles, jaw, usable)
+
+    # last, so that nothing above depends on it: coefficients that a network has learnt keep their meaning
+    packed = np.concatenate([mean, modes.reshape(len(mean), -1), expression.reshape(len(mean), -1), uv], axis=1)
+    packed = slide(packed, mean, skin_triangles, landmarks)
+    mean, uv = packed[:, :3], packed[:, -2:]
+    modes, expression = (
+        part.reshape(len(mean), -1, 3) for part in np.split(packed[:, 3:-2], [3 * modes.shape[1]], axis=1)
+    )
 
     shape_q, shape_scale = quantise(modes.transpose(1, 0, 2))
     expression = expression.transpose(1, 0, 2)
