@@ -5,6 +5,7 @@ Every picture is made from a number alone, so that a training that is resumed se
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,17 +14,14 @@ import numpy as np
 
 from tools.data import labels_boxes, material
 from tools.data.labels_boxes import PhotoBoxes
-from tools.models.faceboxes import STRIDES
 
 MIN_FACE_PX = 8.0  # lower faces are neither taught nor punished
-# which sizes (root of the area, px) a stride answers for; they overlap, so that no size falls between
-LEVEL_SIZES_PX = ((0.0, 44.0), (36.0, 100.0), (80.0, 1e9))
-CENTRE_SHARE = 0.2  # of the box, and
-CENTRE_CELLS = 0.75  # of a cell: as near must a cell lie to the middle of a face to answer for it
 GROUP_SHARES = {
     "keypoints": 0.27, "masked": 0.18, "unmasked": 0.1, "portraits": 0.1, "street": 0.14, "crowds": 0.12,
     "backgrounds": 0.09,
 }  # fmt: skip
+# photographs of which we know all faces
+FACELESS_GROUPS = ("keypoints", "masked", "unmasked", "portraits")
 # beyond which enlargement a photograph would show faces that nobody has labelled
 MAX_SCALE = {"street": 2.0, "crowds": 3.5}
 
@@ -79,43 +77,6 @@ def transform_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.concatenate([centre - half, centre + half], 1).astype(np.float32)
 
 
-def targets(faces: np.ndarray, ignored: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the cells of a square picture should say.
-
-    Parameters
-    ----------
-    faces, ignored : (n, 4), (m, 4) float32, px
-    size : int, px, a multiple of the largest stride
-
-    Returns
-    -------
-    label : (P,) int8: 1 face, 0 none, -1 not to be judged
-    box : (P, 4) float32: of the face, where there is one
-    """
-    labels, boxes = [], []
-    middle, extent = (faces[:, :2] + faces[:, 2:]) / 2, faces[:, 2:] - faces[:, :2]
-    area_root = np.sqrt(extent.prod(1))
-    for stride, (low, high) in zip(STRIDES, LEVEL_SIZES_PX, strict=True):
-        at = (np.arange(size // stride, dtype=np.float32) + 0.5) * stride
-        cells = np.stack(np.meshgrid(at, at), -1).reshape(-1, 1, 2)
-        label = np.zeros(len(cells), np.int8)
-        box = np.zeros((len(cells), 4), np.float32)
-        if len(ignored):
-            inside = ((cells > ignored[:, :2] - stride / 2) & (cells < ignored[:, 2:] + stride / 2)).all(-1).any(1)
-            label[inside] = -1
-        if len(faces):
-            distance = np.abs(cells - middle) / np.maximum(CENTRE_SHARE * extent, CENTRE_CELLS * stride)
-            distance = distance.max(-1)
-            distance[:, (area_root < low) | (area_root >= high)] = np.inf
-            nearest = distance.argmin(1)
-            near = distance[np.arange(len(cells)), nearest] < 1
-            label[near] = 1
-            box[near] = faces[nearest[near]]
-        labels.append(label)
-        boxes.append(box)
-    return np.concatenate(labels), np.concatenate(boxes)
-
-
 class Sampler:
     """Makes training pictures out of the photographs that are not kept for validation."""
 
@@ -148,17 +109,21 @@ class Sampler:
         rng = np.random.default_rng((1, number))
         size = self._size
         canvas = np.empty((size, size, 3), np.uint8)
-        kind = rng.choice(["mosaic", "street", "scatter", "empty"], p=[0.48, 0.24, 0.2, 0.08])
+        kind = rng.choice(["mosaic", "street", "scatter", "empty"], p=[0.44, 0.26, 0.17, 0.13])
         if kind == "mosaic":
             faces, ignored = self._mosaic(rng, canvas)
         elif kind == "street":
             group = "crowds" if rng.random() < 0.6 else "street"
-            faces, ignored = self._tile(rng, canvas, group, (10.0, 90.0))
+            faces, ignored = self._tile(rng, canvas, group, (10.0, 140.0))
+        elif kind == "empty" and rng.random() < 0.5:
+            faces, ignored = self._faceless(rng, canvas)
         else:
             group = "backgrounds" if kind == "empty" or rng.random() < 0.6 else "keypoints"
             faces, ignored = self._tile(rng, canvas, group, (60.0, 250.0))
             if kind == "scatter":
                 faces, ignored = self._scatter(rng, canvas, faces, ignored)
+        if rng.random() < 0.25:
+            faces, ignored = _clutter(rng, canvas, faces, ignored)
         if rng.random() < 0.2:
             _cover(rng, canvas, faces)
         if rng.random() < 0.5:
@@ -178,8 +143,8 @@ class Sampler:
             edges.append(np.concatenate([[0], np.round(np.cumsum(parts) / parts.sum() * size)]).astype(int))
         every_face, every_ignored = [np.zeros((0, 4), np.float32)], [np.zeros((0, 4), np.float32)]
         names, shares = list(GROUP_SHARES), list(GROUP_SHARES.values())
-        for top, bottom in zip(edges[0][:-1], edges[0][1:], strict=True):
-            for left, right in zip(edges[1][:-1], edges[1][1:], strict=True):
+        for top, bottom in itertools.pairwise(edges[0]):
+            for left, right in itertools.pairwise(edges[1]):
                 height = bottom - top
                 sizes = (max(10.0, 0.12 * height), 1.05 * height)
                 group = str(rng.choice(names, p=shares))
@@ -219,6 +184,31 @@ class Sampler:
         warp(image, matrix, tile, border, tuple(int(v) for v in rng.integers(0, 256, 3)))
         faces, ignored = transform_boxes(label.faces, matrix), transform_boxes(label.ignored, matrix)
         return clip(faces, ignored, width, height)
+
+    def _faceless(self, rng: np.random.Generator, canvas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Fill the picture with parts of photographs of people that show no face: clothes, hands, walls, titles."""
+        size = self._size
+        none = np.zeros((0, 4), np.float32)
+        count = int(rng.integers(1, 4))
+        edges = np.round(np.linspace(0, size, count + 1)).astype(int)
+        for top, bottom in itertools.pairwise(edges):
+            for left, right in itertools.pairwise(edges):
+                tile = canvas[top:bottom, left:right]
+                for _ in range(20):
+                    index = rng.choice(self._by_group[str(rng.choice(FACELESS_GROUPS))])
+                    label, image = self._photos.labels[index], self._photos.image(index)
+                    side = rng.uniform(0.15, 0.6) * min(image.shape[:2])
+                    corner = rng.uniform(0, 1, 2) * (np.array(image.shape[1::-1]) - side)
+                    part = np.array([[*corner, *(corner + side)]], np.float32)
+                    known = labels_boxes.restyle(np.concatenate([label.faces, label.ignored]), (0, 0, 1.1, 1.1))
+                    if not labels_boxes.iou(part, known).any():
+                        break
+                else:
+                    tile[:] = rng.integers(0, 256, 3)
+                    continue
+                scale = np.array([tile.shape[1], tile.shape[0]]) / side
+                warp(image, np.column_stack([np.diag(scale), -corner * scale]), tile, cv2.BORDER_REPLICATE, (0, 0, 0))
+        return none, none
 
     def _scatter(
         self, rng: np.random.Generator, canvas: np.ndarray, faces: np.ndarray, ignored: np.ndarray
@@ -304,6 +294,46 @@ def _paste(canvas: np.ndarray, patch: np.ndarray, x: int, y: int, round_edge: bo
     alpha = np.clip((1.05 - radius) * 5, 0, 1)[y0 - y : y1 - y, x0 - x : x1 - x, None].astype(np.float32)
     under = canvas[y0:y1, x0:x1]
     under[:] = under * (1 - alpha) + patch * alpha + 0.5
+
+
+def _clutter(
+    rng: np.random.Generator, canvas: np.ndarray, faces: np.ndarray, ignored: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw letters, discs and stripes, which are round or striped as faces are; hidden faces are ignored."""
+    size = canvas.shape[0]
+    for _ in range(int(rng.integers(1, 7))):
+        colour = tuple(int(v) for v in rng.integers(0, 256, 3))
+        x, y = (int(v) for v in rng.integers(0, size, 2))
+        height = float(np.exp(rng.uniform(np.log(8), np.log(90))))
+        kind = rng.integers(3)
+        if kind == 0:
+            text = "".join(chr(c) for c in rng.integers(33, 127, int(rng.integers(1, 9))))
+            font, scale, width = int(rng.integers(0, 8)), height / 22, max(1, int(height * rng.uniform(0.05, 0.2)))
+            extent, below = cv2.getTextSize(text, font, scale, width)
+            if rng.random() < 0.4:
+                under = tuple(int(v) for v in rng.integers(0, 256, 3))
+                cv2.rectangle(canvas, (x - 4, y - extent[1] - 4), (x + extent[0] + 4, y + below + 4), under, -1)
+            cv2.putText(canvas, text, (x, y), font, scale, colour, width, cv2.LINE_AA)
+            area = np.array([x, y - extent[1], x + extent[0], y + below], np.float32)
+        elif kind == 1:
+            axes = int(height * rng.uniform(0.35, 0.5)) + 1, int(height / 2) + 1
+            cv2.ellipse(canvas, (x, y), axes, float(rng.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)
+            light = tuple(min(255, v + 60) for v in colour)
+            at = x - axes[0] // 3, y - axes[1] // 3
+            cv2.ellipse(canvas, at, (axes[0] // 4 + 1, axes[1] // 4 + 1), 0, 0, 360, light, -1, cv2.LINE_AA)
+            area = np.array([x - axes[0], y - axes[1], x + axes[0], y + axes[1]], np.float32)
+        else:
+            bars = int(rng.integers(2, 6))
+            width = height * rng.uniform(0.6, 2.0)
+            for bar in range(bars):
+                shade = colour if bar % 2 else tuple(255 - v for v in colour)
+                low, high = int(y + bar * height / bars), int(y + (bar + 1) * height / bars)
+                cv2.rectangle(canvas, (x, low), (int(x + width), high - 1), shade, -1)
+            area = np.array([x, y, x + width, y + height], np.float32)
+        hidden = np.array([_share_covered(box, area) for box in faces])
+        ignored = np.concatenate([ignored, faces[hidden >= 0.35]]) if len(faces) else ignored
+        faces = faces[hidden < 0.35] if len(faces) else faces
+    return faces, ignored
 
 
 def _cover(rng: np.random.Generator, canvas: np.ndarray, faces: np.ndarray) -> None:
