@@ -124,10 +124,7 @@ def run(source: Source, tracker: FaceTracker, renderer, sink, window, log, stage
     """The whole of facet: every frame is read, tracked, drawn, shown, written and recorded."""
     pace = Pace(enabled=not source.live and not source.still)
     with frames_of(source) as frames:
-        while (frame := next_frame(frames, stages)) is not None:
-            start_ns = time.perf_counter_ns()
-            faces = tracker.step(frame)
-            stages.add("step_detect" if tracker.detected else "step", start_ns, time.perf_counter_ns())
+        for frame, faces in tracked(frames, tracker, stages):
             if sink:
                 with stages("draw"):
                     picture = renderer.draw(frame.image, faces)
@@ -140,7 +137,6 @@ def run(source: Source, tracker: FaceTracker, renderer, sink, window, log, stage
                     window.show(frame.image, faces, stages.last_ms("frame"))
             if log:
                 log.write(frame_record(frame, faces))
-            stages.add("frame", start_ns, time.perf_counter_ns())
             summary.add(frame, faces)
             progress(summary.frames)
             if window and not handle_keys(window, tracker, renderer, frame, pause=source.still):
@@ -155,6 +151,17 @@ def frames_of(source: Source):
     else:
         with prefetch(source) as frames:
             yield frames
+
+
+def tracked(frames, tracker: FaceTracker, stages: Stages):
+    """Each frame with its faces, in order; with a lookahead they come some frames later."""
+    while (frame := next_frame(frames, stages)) is not None:
+        start_ns = time.perf_counter_ns()
+        done = tracker.push(frame)
+        stages.add("step_detect" if tracker.detected else "step", start_ns, time.perf_counter_ns())
+        yield from done
+        stages.add("frame", start_ns, time.perf_counter_ns())
+    yield from tracker.flush()
 
 
 def next_frame(frames, stages: Stages) -> Frame | None:

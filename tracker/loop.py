@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,15 +12,16 @@ import numpy as np
 from tracker.appearance import thumbnail
 from tracker.crop import cut_batch, roi_from_box, roi_from_landmarks
 from tracker.cuts import CutDetector
+from tracker.errors import ConfigError
 from tracker.fitting import LandmarkFitter
 from tracker.morphable import MorphableModel, load_face_model
 from tracker.pose import model_to_image, pose_from_camera, translation_mm
 from tracker.regressor import Regressor
 from tracker.runtime import RuntimeConfig
-from tracker.smoothing import FaceFilter, SmoothingConfig
+from tracker.smoothing import FaceFilter, Sample, SmoothingConfig, both_ways
 from tracker.stages import Stages
 from tracker.tracks import Observation, Slot, TrackerConfig, Tracks, Verdict, is_plausible, judge, mark_covered
-from tracker.types import Box, Detector, FaceTrack, Frame, Roi
+from tracker.types import Box, Detector, FaceTrack, Frame, Roi, TrackState
 from tracker.weights import find_entry
 
 
@@ -40,6 +42,22 @@ class CameraConfig:
     def __post_init__(self):
         if not 1 <= self.fov_deg <= 170:
             raise ValueError(f"fov_deg must be in [1, 170], got {self.fov_deg}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sighting:
+    """One face in one frame, before it is put in the terms of the face model that is drawn."""
+
+    slot: Slot
+    state: TrackState
+    detected: bool
+    seen: Observation
+    filter: FaceFilter | None  # the same for as long as nothing interrupts the track
+    smooth: Sample  # after causal smoothing; as it was seen where there is none
+
+    def raw(self, time_s: float) -> Sample:
+        """As it was seen."""
+        return Sample(self.seen.camera, self.seen.pose, self.seen.expression, time_s)
 
 
 class FaceTracker:
@@ -67,6 +85,10 @@ class FaceTracker:
         stages: Stages | None = None,
         live: bool = False,
     ):
+        if live and smoothing.lookahead:
+            raise ConfigError(
+                f"smoothing.lookahead={smoothing.lookahead}: expected 0 for a live source, which has no frames ahead"
+            )
         self._detect = detect
         self._regressor = regressor
         self._model = model
@@ -76,6 +98,7 @@ class FaceTracker:
         self._camera = camera
         self._stages = stages or Stages()
         self._fitters: dict[int, LandmarkFitter] = {}
+        self._waiting: deque[tuple[Frame, tuple[Sighting, ...]]] = deque()  # frames that wait for those after them
         self._beside = ThreadPoolExecutor(1, "facet-detector") if live else None
         self.with_vertices = False  # whether `step` fills FaceTrack.vertices
         self.detected = False  # whether the detector ran in the last step
@@ -128,7 +151,47 @@ class FaceTracker:
         self._wants_detection = True
 
     def step(self, frame: Frame) -> tuple[FaceTrack, ...]:
-        """Advance every track by one frame, running the detector only when it is due."""
+        """Advance every track by one frame, running the detector only when it is due; smoothing looks back only."""
+        self._advance(frame)
+        with self._stages("update"):
+            sightings = [self._sight(slot, frame) for slot in self._tracks.active]
+            return tuple(self._publish(sighting, sighting.smooth, frame) for sighting in sightings)
+
+    def push(self, frame: Frame) -> list[tuple[Frame, tuple[FaceTrack, ...]]]:
+        """Advance as `step` does; returns the frames that are done, with their faces.
+
+        With `smoothing.lookahead` = N that is the frame N before, once there is one, and `flush` returns those at the
+        end; without, it is the frame itself. No frame is left out and their order is kept.
+        """
+        if not self._smoothing.lookahead:
+            return [(frame, self.step(frame))]
+        self._advance(frame)
+        with self._stages("update"):
+            self._waiting.append((frame, tuple(self._sight(slot, frame) for slot in self._tracks.active)))
+            return [self._next_done()] if len(self._waiting) > self._smoothing.lookahead else []
+
+    def flush(self) -> list[tuple[Frame, tuple[FaceTrack, ...]]]:
+        """The frames that still wait for others to come, when none will."""
+        with self._stages("update"):
+            return [self._next_done() for _ in range(len(self._waiting))]
+
+    def _next_done(self) -> tuple[Frame, tuple[FaceTrack, ...]]:
+        frame, sightings = self._waiting[0]
+        faces = []
+        for sighting in sightings:
+            ahead = [
+                later.raw(after.time_s)
+                for after, others in self._waiting
+                for later in others
+                if later.filter is sighting.filter
+            ]
+            smooth = both_ways(sighting.filter, sighting.smooth, ahead)
+            faces.append(self._publish(sighting, smooth, frame))
+        self._waiting.popleft()
+        return frame, tuple(faces)
+
+    def _advance(self, frame: Frame) -> None:
+        """Bring all tracks to this frame."""
         self.detected = False
         if frame.first:
             self.reset()
@@ -149,8 +212,6 @@ class FaceTracker:
                 self._newcomers = self._beside.submit(self._detect_boxes, frame.image)
             else:
                 self._seed(frame, self._run_detector(frame), [])
-        with self._stages("update"):
-            return tuple(self._publish(slot, frame) for slot in self._tracks.active)
 
     def _follow(self, frame: Frame) -> list[Slot]:
         """Carry on the tracks from their last landmarks; returns those that only the detector can judge."""
@@ -250,18 +311,33 @@ class FaceTracker:
         self._tracks.lose(slot, time_s)
         self._fitters.pop(slot.id, None)
 
-    def _publish(self, slot: Slot, frame: Frame) -> FaceTrack:
-        """Smooth the newest observation of a track and say it in the terms of the face model that is drawn."""
+    def _sight(self, slot: Slot, frame: Frame) -> Sighting:
+        """What is seen of a track in this frame, smoothed by what was seen before."""
         seen = slot.seen
-        camera, shape, expression, landmarks, pose = seen.camera, seen.shape, seen.expression, seen.landmarks, seen.pose
+        smooth = Sample(seen.camera, seen.pose, seen.expression, frame.time_s)
         if self._smoothing.enabled:
             if slot.filter is None:
-                middle_mm = self._model.landmarks(np.eye(3, 4, dtype=np.float32), shape, expression).mean(axis=0)
-                slot.filter = FaceFilter(self._smoothing, self._model.expression_names, pose, middle_mm)
-            shape = slot.settle_shape(shape).copy()
-            camera, expression = slot.filter(camera, pose, expression, frame.time_s)
+                middle_mm = self._model.landmarks(np.eye(3, 4, dtype=np.float32), seen.shape, seen.expression).mean(
+                    axis=0
+                )
+                slot.filter = FaceFilter(self._smoothing, self._model.expression_names, seen.pose, middle_mm)
+            slot.settle_shape(seen.shape)
+            smooth = slot.filter(smooth)
+        return Sighting(slot, slot.state, slot.detected, seen, slot.filter, smooth)
+
+    def _publish(self, sighting: Sighting, smooth: Sample, frame: Frame) -> FaceTrack:
+        """Say what was seen of a track in the terms of the face model that is drawn."""
+        slot, seen = sighting.slot, sighting.seen
+        camera, expression, pose, landmarks, shape = (
+            smooth.camera,
+            smooth.expression,
+            smooth.pose,
+            seen.landmarks,
+            seen.shape,
+        )
+        if self._smoothing.enabled:
+            shape = slot.shape_mean.copy()
             landmarks = self._model.landmarks(camera, shape, expression)
-            pose = pose_from_camera(camera)
         if self.mesh_model is not self._model:
             if slot.id not in self._fitters:
                 self._fitters[slot.id] = LandmarkFitter(self.mesh_model, jaw_slides=self._model.sparse.lines > 0)
@@ -275,9 +351,9 @@ class FaceTracker:
         names = self.mesh_model.expression_names
         return FaceTrack(
             id=slot.id,
-            state=slot.state,
+            state=sighting.state,
             score=seen.score,
-            detected=slot.detected,
+            detected=sighting.detected,
             roi=seen.roi,
             model_to_image=camera,
             shape=shape,

@@ -11,11 +11,13 @@ trend's gain: Benedict, Bordner, "Synthesis of an optimal set of radar track-whi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
+from tracker.pose import pose_from_camera
 from tracker.types import Pose
 
 
@@ -54,6 +56,7 @@ class SmoothingConfig:
     eyelid_cutoff_hz: float = 8.0  # lids are hardly filtered: a blink lasts 5 frames
     eyelid_beta: float = 10.0
     derivative_cutoff_hz: float = 1.0
+    lookahead: int = 0  # frames of a file that smoothing may look ahead, which come out that much later
 
     def __post_init__(self):
         for name in self.__slots__:
@@ -62,6 +65,8 @@ class SmoothingConfig:
                 raise ValueError(f"{name} must be at least 0, got {value}")
             if name.endswith("_hz") and value == 0:
                 raise ValueError(f"{name}: a cutoff of 0 Hz never moves; give a positive one")
+        if self.lookahead and not self.enabled:
+            raise ValueError(f"lookahead={self.lookahead} is smoothing, which is not enabled")
 
 
 def smoothing_factor(cutoff_hz: float, step_s: float) -> float:
@@ -145,6 +150,16 @@ def rotation_vector(rotation: np.ndarray) -> np.ndarray:
     return cv2.Rodrigues(np.asarray(rotation, np.float64))[0].ravel()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """What a filter takes and gives of one face in one frame."""
+
+    camera: np.ndarray  # (3, 4) float32, model mm -> image px
+    pose: Pose  # of that camera
+    expression: np.ndarray  # (Ke,) float32
+    time_s: float
+
+
 class FaceFilter:
     """Smooths one track: position, size, rotation, expression and eyes, each by its own filter.
 
@@ -165,7 +180,9 @@ class FaceFilter:
         def euro(cutoff_hz: float, beta: float, trend: bool = True) -> EuroParams:
             return EuroParams(cutoff_hz, beta, config.derivative_cutoff_hz, trend)
 
+        self._settings = config, expression_names
         self._anchor_mm = np.asarray(anchor_mm, np.float64)
+        self.samples = 0  # seen so far
         self._unit_px = first.scale_px_per_mm * FACE_WIDTH_MM
         self._position = VectorFilter(euro(config.position_cutoff_hz, config.position_beta))
         self._log_size = VectorFilter(euro(config.size_cutoff_hz, config.size_beta))
@@ -175,28 +192,57 @@ class FaceFilter:
         self._eyes = VectorFilter(euro(config.eyelid_cutoff_hz, config.eyelid_beta, trend=False))
         self._is_eye = np.array([name.startswith(EYE_SHAPES) for name in expression_names], bool)
 
-    def __call__(
-        self, camera: np.ndarray, pose: Pose, expression: np.ndarray, time_s: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Filter one frame's camera, (3, 4) model mm -> image px, with its pose, and expression, (Ke,).
+    def anew(self, first: Pose) -> FaceFilter:
+        """A filter with the same settings that has seen nothing."""
+        return FaceFilter(*self._settings, first, self._anchor_mm)
 
-        Returns the two filtered, float32. The camera is turned, scaled and shifted as its pose is; what shear a
-        network's affine camera has beyond that stays as it was seen, and so does the origin's z.
+    def __call__(self, sample: Sample) -> Sample:
+        """Filter one frame.
+
+        The camera is turned, scaled and shifted as its pose is; what shear a network's affine camera has beyond that
+        stays as it was seen, and so does the origin's z.
         """
-        seen = np.asarray(camera, np.float64)
+        self.samples += 1
+        seen, pose, time_s = sample.camera.astype(np.float64), sample.pose, sample.time_s
         place = seen[:2, :3] @ self._anchor_mm + seen[:2, 3]
         place = self._position(place / self._unit_px, time_s) * self._unit_px
         log_size = self._log_size(np.array([math.log(pose.scale_px_per_mm)]), time_s)[0]
         rotation = self._rotation(pose.rotation, time_s)
         flip = np.diag([1.0, -1.0, 1.0])
         turn = flip @ rotation @ pose.rotation.T @ flip * (math.exp(log_size) / pose.scale_px_per_mm)
-        smooth = np.empty((3, 4), np.float32)
-        smooth[:, :3] = turn @ seen[:, :3]
-        smooth[:2, 3] = place - smooth[:2, :3] @ self._anchor_mm
-        smooth[2, 3] = seen[2, 3]
+        camera = np.empty((3, 4), np.float32)
+        camera[:, :3] = turn @ seen[:, :3]
+        camera[:2, 3] = place - camera[:2, :3] @ self._anchor_mm
+        camera[2, 3] = seen[2, 3]
 
-        filtered = np.array(expression, np.float32)
-        eye = self._is_eye if len(self._is_eye) == len(filtered) else np.zeros(len(filtered), bool)
-        filtered[~eye] = self._expression(filtered[~eye], time_s)
-        filtered[eye] = self._eyes(filtered[eye], time_s)
-        return smooth, filtered
+        expression = np.array(sample.expression, np.float32)
+        eye = self._is_eye if len(self._is_eye) == len(expression) else np.zeros(len(expression), bool)
+        expression[~eye] = self._expression(expression[~eye], time_s)
+        expression[eye] = self._eyes(expression[eye], time_s)
+        return Sample(camera, pose_from_camera(camera), expression, time_s)
+
+
+def both_ways(forward: FaceFilter, past: Sample, ahead: Sequence[Sample]) -> Sample:
+    """Smooth a frame by those before it and those after it, so that lags cancel.
+
+    Parameters
+    ----------
+    forward : the causal filter of the track
+    past : what it made of this frame
+    ahead : this frame and those after it, as they were seen, (n,)
+
+    Returns
+    -------
+    Sample
+        The mean of `past` and of what a filter makes of `ahead` from its end; near the ends of a track the one that
+        has seen less weighs less.
+    """
+    backward = forward.anew(ahead[-1].pose)
+    for sample in reversed(ahead):
+        future = backward(replace(sample, time_s=-sample.time_s))
+    # the forward filter has gone on since
+    before = forward.samples - (len(ahead) - 1)
+    weight = len(ahead) / (len(ahead) + min(len(ahead), before))
+    camera = ((1 - weight) * past.camera + weight * future.camera).astype(np.float32)
+    expression = ((1 - weight) * past.expression + weight * future.expression).astype(np.float32)
+    return Sample(camera, pose_from_camera(camera), expression, past.time_s)

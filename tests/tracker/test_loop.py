@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.tracker.fakes import BLUE, RED, YELLOW, DiscDetector, DiscRegressor, RingModel, frame
+from tracker.errors import ConfigError
 from tracker.loop import FaceTracker
 from tracker.smoothing import SmoothingConfig
 from tracker.tracks import TrackerConfig
@@ -238,6 +239,57 @@ def test_a_replayed_track_is_the_same():
         return [tracker.step(frame(i, (100 + 3 * i, 100, 30, RED)))[0].landmarks for i in range(20)]
 
     np.testing.assert_array_equal(track(), track())
+
+
+WAY = [(100 + 30 * np.sin(i / 5), 100 + 12 * np.cos(i / 4), 30, RED) for i in range(40)]
+
+
+def run_through(tracker, frames):
+    pairs = [pair for f in frames for pair in tracker.push(f)]
+    return pairs + tracker.flush()
+
+
+@pytest.mark.parametrize("lookahead", [0, 1, 6, 100])
+def test_looking_ahead_keeps_every_frame_in_order_with_its_own_faces(lookahead):
+    tracker, _, _ = make_tracker(smoothing=SmoothingConfig(lookahead=lookahead))
+    frames = [frame(i, *([disc] if i != 20 else [])) for i, disc in enumerate(WAY)]
+    ready = [len(tracker.push(f)) for f in frames]
+    assert ready == [int(i >= lookahead) for i in range(40)]
+    tracker.flush()
+    pairs = run_through(tracker, [frame(i, *([disc] if i != 20 else []), first=i == 0) for i, disc in enumerate(WAY)])
+    assert [f.index for f, _ in pairs] == list(range(40))
+    for f, faces in pairs:
+        assert len(faces) == int(f.index != 20)
+        for face in faces:
+            assert face.detected == (f.index in (0, 21))
+            np.testing.assert_allclose(centre(face), WAY[f.index][:2], atol=2.5)
+    assert tracker.flush() == []
+
+
+def test_looking_ahead_is_nearer_than_looking_back():
+    errors = {}
+    for lookahead in (0, 8):
+        tracker, _, _ = make_tracker(
+            smoothing=SmoothingConfig(lookahead=lookahead, position_cutoff_hz=1.0, position_beta=0.0)
+        )
+        pairs = run_through(tracker, [frame(i, disc) for i, disc in enumerate(WAY)])
+        errors[lookahead] = np.mean([np.linalg.norm(centre(faces[0]) - WAY[f.index][:2]) for f, faces in pairs[10:]])
+    assert errors[8] < 0.5 * errors[0]
+
+
+def test_looking_ahead_stops_at_a_cut():
+    """The last frame before and the first after it are where their faces are, whatever lies beyond."""
+    tracker, _, _ = make_tracker(smoothing=SmoothingConfig(lookahead=5), redetect_s=100.0)
+    frames = [frame(i, (100, 100, 40, RED)) for i in range(12)]
+    frames += [frame(i, (220, 140, 60, BLUE), background=200) for i in range(12, 24)]
+    pairs = run_through(tracker, frames)
+    for f, (face,) in pairs:
+        np.testing.assert_allclose(centre(face), (100, 100) if f.index < 12 else (220, 140), atol=0.6)
+
+
+def test_live_never_looks_ahead():
+    with pytest.raises(ConfigError, match=r"lookahead=4.*live"):
+        FaceTracker(DiscDetector(), DiscRegressor(), RingModel(), smoothing=SmoothingConfig(lookahead=4), live=True)
 
 
 def test_vertices_only_when_asked_for():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tracker.pose import pose_from_camera, rotation_from_angles
-from tracker.smoothing import EuroParams, FaceFilter, RotationFilter, SmoothingConfig, VectorFilter
+from tracker.smoothing import EuroParams, FaceFilter, RotationFilter, Sample, SmoothingConfig, VectorFilter, both_ways
 
 
 def plain_one_euro(samples, times, min_cutoff, beta, derivative_cutoff):
@@ -106,7 +106,7 @@ def test_errors_that_cancel_at_the_anchor_stay_cancelled():
         camera[:2, 3] = (300, 200) - camera[:2, :3] @ anchor
         pose = pose_from_camera(camera)
         smooth = smooth or FaceFilter(SmoothingConfig(), (), pose, anchor)
-        got, _ = smooth(camera, pose, np.zeros(0, "f4"), step / 30)
+        got, _ = apply(smooth, camera, np.zeros(0, "f4"), step / 30)
         np.testing.assert_allclose(got[:2, :3] @ anchor + got[:2, 3], [300, 200], atol=1e-3)
     assert got[2, 3] == 0, "z counts from the model's origin"
 
@@ -115,7 +115,7 @@ def test_shapes_stay_between_0_and_1():
     still = camera_of(0, 2.0, [300, 200, 0])
     smooth = FaceFilter(SmoothingConfig(), ("eyeBlink_L", "jawOpen"), pose_from_camera(still))
     wave = np.clip(0.5 + np.sin(np.arange(200) ** 1.5 / 20), 0, 1)
-    got = [smooth(still, pose_from_camera(still), np.full(2, w, "f4"), t / 30)[1] for t, w in enumerate(wave)]
+    got = [apply(smooth, still, np.full(2, w, "f4"), t / 30)[1] for t, w in enumerate(wave)]
     assert np.min(got) >= 0
     assert np.max(got) <= 1
 
@@ -126,8 +126,14 @@ def test_a_blink_keeps_its_depth(length):
     smooth = FaceFilter(SmoothingConfig(), ("eyeBlink_L",), pose_from_camera(still))
     closing = np.zeros(40)
     closing[20 : 20 + length] = 1 - np.abs(np.linspace(-1, 1, length + 2)[1:-1])
-    got = [smooth(still, pose_from_camera(still), np.array([c], "f4"), t / 30)[1][0] for t, c in enumerate(closing)]
+    got = [apply(smooth, still, np.array([c], "f4"), t / 30)[1][0] for t, c in enumerate(closing)]
     assert max(got) >= 0.9
+
+
+def apply(smooth, camera, expression, time_s):
+    """Camera and expression after a face's filter."""
+    done = smooth(Sample(np.asarray(camera, "f4"), pose_from_camera(camera), np.asarray(expression, "f4"), time_s))
+    return done.camera, done.expression
 
 
 def camera_of(yaw, scale, shift):
@@ -145,7 +151,7 @@ def test_a_resting_face_passes_unchanged_and_noise_is_damped():
         noisy = still + np.float32([[0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]]) * rng.normal(0, 0.15, (3, 1)).astype(
             "f4"
         )
-        camera, expression = smooth(noisy, pose_from_camera(noisy), np.array([0.1, 0.2], "f4"), step / 30)
+        camera, expression = apply(smooth, noisy, np.array([0.1, 0.2], "f4"), step / 30)
         raw.append(noisy[:2, 3])
         out.append(camera[:2, 3])
     np.testing.assert_allclose(expression, [0.1, 0.2], atol=1e-6)
@@ -156,12 +162,51 @@ def test_a_resting_face_passes_unchanged_and_noise_is_damped():
 def test_eyes_follow_faster_than_the_rest():
     still = camera_of(0, 2.0, [300, 200, 0])
     smooth = FaceFilter(SmoothingConfig(), ("eyeBlink_L", "jawOpen"), pose_from_camera(still))
-    smooth(still, pose_from_camera(still), np.zeros(2, "f4"), 0.0)
-    _, expression = smooth(still, pose_from_camera(still), np.ones(2, "f4"), 1 / 30)
+    apply(smooth, still, np.zeros(2, "f4"), 0.0)
+    _, expression = apply(smooth, still, np.ones(2, "f4"), 1 / 30)
     assert expression[0] > expression[1]
 
 
 @pytest.mark.parametrize("setting", [{"position_cutoff_hz": 0.0}, {"rotation_beta": -1.0}, {"eyelid_beta": math.nan}])
 def test_settings_out_of_range(setting):
     with pytest.raises(ValueError, match=r"must be at least 0|0 Hz"):
+        SmoothingConfig(**setting)
+
+
+def test_both_ways_has_no_lag_and_less_noise():
+    rng = np.random.default_rng(1)
+    config = SmoothingConfig()
+    true = np.column_stack([300 + 6 * np.sin(np.arange(120) / 14), np.full(120, 200.0)])
+    samples = []
+    for t, place in enumerate(true + rng.normal(0, 0.5, true.shape)):
+        camera = camera_of(0, 2.0, [*place, 0])
+        samples.append(Sample(camera, pose_from_camera(camera), np.zeros(0, "f4"), t / 30))
+    ahead = 12
+    forward, past, both = FaceFilter(config, (), samples[0].pose), [], []
+    for t, sample in enumerate(samples):
+        past.append(forward(sample))
+        if t >= ahead:
+            both.append(both_ways(forward, past[t - ahead], samples[t - ahead : t + 1]).camera[:2, 3])
+    error = {
+        name: np.sqrt(np.mean((np.array(places)[20:] - true[20 : len(places)]) ** 2))
+        for name, places in {
+            "raw": [sample.camera[:2, 3] for sample in samples[:-ahead]],
+            "past": [sample.camera[:2, 3] for sample in past[:-ahead]],
+            "both": both,
+        }.items()
+    }
+    assert error["both"] < 0.8 * error["raw"]
+    assert error["both"] < error["past"]
+
+
+def test_both_ways_of_a_single_frame_is_that_frame():
+    camera = camera_of(10, 2.0, [300, 200, 0])
+    sample = Sample(camera, pose_from_camera(camera), np.zeros(0, "f4"), 0.0)
+    forward = FaceFilter(SmoothingConfig(), (), sample.pose)
+    np.testing.assert_allclose(both_ways(forward, forward(sample), [sample]).camera, camera, atol=1e-4)
+
+
+@pytest.mark.parametrize("setting", [{"lookahead": -1}, {"lookahead": 3, "enabled": False}])
+def test_wrong_lookahead(setting):
+    with pytest.raises(ValueError, match="lookahead"):
         SmoothingConfig(**setting)

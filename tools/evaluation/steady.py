@@ -24,7 +24,7 @@ import numpy as np
 
 from tools.evaluation.landmarks import held_out_photographs
 from tracker.pose import camera_from_pose
-from tracker.smoothing import FaceFilter, SmoothingConfig
+from tracker.smoothing import FaceFilter, Sample, SmoothingConfig
 from tracker.types import Pose
 from tracker.weights import ROOT
 
@@ -132,7 +132,8 @@ def blink_depth(config: SmoothingConfig) -> float:
     pose = Pose(np.eye(3, dtype=np.float32), 2.0, np.float32([640, 360, 0]), 0.0, 0.0, 0.0)
     camera = camera_from_pose(pose)
     smooth = FaceFilter(config, ("eyeBlink_L", "eyeBlink_R"), pose)
-    out = [smooth(camera, pose, np.full(2, c, np.float32), t / FPS)[1][0] for t, c in enumerate(closing)]
+    samples = [Sample(camera, pose, np.full(2, c, np.float32), t / FPS) for t, c in enumerate(closing)]
+    out = [smooth(sample).expression[0] for sample in samples]
     return float(min(max(out[start : start + 7]) for start in (12, 30, 48)))
 
 
