@@ -1,4 +1,4 @@
-"""What all benchmarks share: what machine this was, and how figures are written."""
+"""What all benchmarks share: what machine this was, which networks and clips, and how figures are taken and written."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ import json
 import os
 import platform
 import subprocess
+import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-PACKAGES = ("numpy", "numba", "onnxruntime", "moderngl", "imageio-ffmpeg")
+import numpy as np
+
+PACKAGES = ("numpy", "numba", "opencv-python", "onnxruntime", "moderngl", "imageio-ffmpeg")
+ROOT = Path(__file__).resolve().parents[2]
+UPSTREAM_CONFIG = ROOT / "configs" / "3ddfa_v2.toml"
 
 
 def machine() -> dict:
     """The machine and the versions that a figure belongs to."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        ["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     return {
         "processor": processor_name(),
         "cores": os.cpu_count(),
+        "load_before": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(),
         "python": platform.python_version(),
         "commit": commit.stdout.strip() or None,
@@ -39,3 +48,45 @@ def processor_name() -> str:
 def write_json(path: Path, results: dict) -> None:
     """Results with the machine they were measured on."""
     path.write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n", encoding="utf-8")
+
+
+def has_upstream() -> bool:
+    """Whether the imported networks of FaceBoxes and 3DDFA_V2 are there to be measured beside ours."""
+    return (ROOT / "weights" / "upstream" / "manifest.toml").exists()
+
+
+def default_config() -> Path | None:
+    """None for the project's own networks; the imported ones' settings where ours are absent."""
+    if (ROOT / "weights" / "regressor.onnx").exists() and (ROOT / "weights" / "detector.onnx").exists():
+        return None
+    if has_upstream():
+        return UPSTREAM_CONFIG
+    raise SystemExit("weights/regressor.onnx and weights/detector.onnx: expected networks, found none; train them")
+
+
+def clip_720p() -> Path:
+    """The 720p clip with one face that figures are told for: of the test material, else the demo's."""
+    material = Path(os.environ.get("FACET_MATERIAL", ROOT.parent / "shared"))
+    clip = material / "media" / "videos" / "s32.mp4"
+    return clip if clip.exists() else ROOT / "samples" / "demo.mp4"
+
+
+def times_ms(functions: dict[str, Callable[[], object]], runs: int, warm: int = 5) -> dict[str, np.ndarray]:
+    """Call the functions in turn, so that what else the machine does hits all of them; (runs,) ms each."""
+    taken = {name: [] for name in functions}
+    for run in range(warm + runs):
+        for name, function in functions.items():
+            start_s = time.perf_counter()
+            function()
+            if run >= warm:
+                taken[name].append(1e3 * (time.perf_counter() - start_s))
+    return {name: np.array(values) for name, values in taken.items()}
+
+
+def median_of(runs: list[dict]) -> dict:
+    """Figure by figure, of what every run has; figures that are None in one are None."""
+    return {
+        key: None if any(run[key] is None for run in runs) else float(np.median([run[key] for run in runs]))
+        for key in runs[0]
+        if all(key in run for run in runs)
+    }

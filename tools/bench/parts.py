@@ -1,0 +1,190 @@
+"""Parts of the tracker, measured alone, one thread each; the imported networks in turn with ours."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from app import AppConfig, build_tracker
+from detect import open_detector
+from render.cpu import CpuRenderer
+from render.geometry import geometry_of
+from render.renderer import FACE_PX, SIZE_WH, open_renderer
+from render.sample import sample_face
+from tools.bench.common import UPSTREAM_CONFIG, default_config, has_upstream, times_ms
+from tracker.config import load_config
+from tracker.crop import cut_batch, roi_from_box, roi_from_landmarks
+from tracker.errors import RenderError
+from tracker.loop import FaceTracker
+from tracker.morphable import load_face_model
+from tracker.pose import model_to_image
+from tracker.regressor import Regressor
+from tracker.source import open_source
+from tracker.stages import Stages
+from tracker.types import FaceTrack, Frame
+from tracker.weights import find_entry
+
+FRAMES = 60
+FACES = (1, 2, 4, 8)
+TILE_WH = (320, 360)
+FACE_IN_TILE_PX = 190.0
+# 3DDFA_V2's dense model: 38,365 vertices by 40 shape and 10 expression coefficients. Its file is for academic use and
+# not imported; numbers of the same size take the same time.
+UPSTREAM_VERTICES, UPSTREAM_COEFFICIENTS = 38_365, 50
+
+
+def read_frames(clip: Path, count: int = FRAMES) -> list[Frame]:
+    with open_source(str(clip)) as source:
+        return list(itertools.islice(source, count))
+
+
+def there_and_back(frames: list[Frame]) -> itertools.cycle:
+    """The frames for ever, without a cut where they repeat."""
+    return itertools.cycle(frames + frames[-2:0:-1])
+
+
+class Steps:
+    """Tracks endless frames, one a call; `detected` tells of each whether the detector ran."""
+
+    def __init__(self, tracker: FaceTracker, frames: list[Frame]):
+        self.tracker = tracker
+        self.faces: tuple[FaceTrack, ...] = ()
+        self.detected: list[bool] = []
+        self._images = there_and_back(frames)
+
+    def __call__(self) -> None:
+        index = len(self.detected)
+        self.faces = self.tracker.step(Frame(index, index / 30, next(self._images).image, first=index == 0))
+        self.detected.append(self.tracker.detected)
+
+    def without_detection(self, taken_ms: np.ndarray) -> np.ndarray:
+        """The times of the last calls, those left out that are not of tracking alone."""
+        return taken_ms[~np.array(self.detected[-len(taken_ms) :])]
+
+
+def steps_on(frames: list[Frame], config: AppConfig) -> Steps:
+    steps = Steps(build_tracker(config, Stages(), live=False), frames)
+    for _ in range(10):
+        steps()
+    return steps
+
+
+def upstream_step(frames: list[Frame]) -> Callable[[], object]:
+    """What 3DDFA_V2 does for a tracked face: crop by the last landmarks, network, 68 points. No score, no filter."""
+    config = load_config(AppConfig, UPSTREAM_CONFIG)
+    network = Regressor.open(find_entry(config.regressor.weights, "regressor"), config.runtime)
+    model = load_face_model(network.face_model_file)
+    images, spec = there_and_back(frames), network.crop_spec
+    box = open_detector(config.detector, config.runtime)(frames[0].image)[0]
+    last = None
+
+    def step() -> None:
+        nonlocal last
+        roi = roi_from_box(box, spec) if last is None else roi_from_landmarks(last[0], spec, 0.0, last[1])
+        crops = cut_batch(next(images).image, [roi], network.size, spec.style)
+        (face,) = network(crops)
+        last = model.landmarks(model_to_image(face.camera, roi, network.size), face.shape, face.expression), roi
+
+    return step
+
+
+def tracked_face(clip: Path, runs: int) -> dict:
+    """One tracked face, one frame: crop to 68 landmarks, score, blendshapes; p50 and p99."""
+    frames = read_frames(clip)
+    steps = steps_on(frames, load_config(AppConfig, default_config()))
+    functions = {"ours": steps}
+    if has_upstream():
+        functions["upstream"] = upstream_step(frames)
+    taken = times_ms(functions, runs, warm=20)
+    taken["ours"] = steps.without_detection(taken["ours"])
+    result = {f"{name}_p50_ms": float(np.median(values)) for name, values in taken.items()}
+    result["ours_p99_ms"] = float(np.percentile(taken["ours"], 99))
+    return result
+
+
+def faces_scaling(clip: Path, runs: int) -> dict:
+    """A frame with 1, 2, 4 and 8 faces: p50 of a frame without a detection, and how many faces were followed."""
+    frames = read_frames(clip, 12)
+    detect = open_detector(load_config(AppConfig, default_config()).detector)
+    box = detect(frames[0].image)[0]
+    steps = {}
+    for count in FACES:
+        config = load_config(AppConfig, default_config(), [f"tracker.max_faces={count}"])
+        steps[str(count)] = steps_on([repeated(frame, box, count) for frame in frames], config)
+    taken = times_ms(steps, runs)
+    return {
+        "p50_ms": {name: float(np.median(steps[name].without_detection(values))) for name, values in taken.items()},
+        "followed": {name: len(step.faces) for name, step in steps.items()},
+    }
+
+
+def repeated(frame: Frame, box, count: int) -> Frame:
+    """A 720p picture with the face `count` times, 4 in a row."""
+    scale = FACE_IN_TILE_PX / ((box.x_max - box.x_min + box.y_max - box.y_min) / 2)
+    centre = np.array([box.x_min + box.x_max, box.y_min + box.y_max]) / 2
+    shift = np.array(TILE_WH) / 2 - scale * centre
+    matrix = np.column_stack([np.eye(2) * scale, shift])
+    flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    tile = cv2.warpAffine(frame.image, matrix, TILE_WH, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    picture = np.full((720, 1280, 3), 90, np.uint8)
+    for i in range(count):
+        y, x = i // 4 * TILE_WH[1], i % 4 * TILE_WH[0]
+        picture[y : y + TILE_WH[1], x : x + TILE_WH[0]] = tile
+    return Frame(frame.index, frame.time_s, picture)
+
+
+def dense_vertices(runs: int) -> dict:
+    """All vertices of one face in image px, the shape settled."""
+    model = load_face_model(find_entry("weights/face_model.npz", "face_model").path)
+    random = np.random.default_rng(0)
+    shape = random.normal(size=model.shape_count).astype(np.float32)
+    expression = (0.5 * random.random(model.expression_count)).astype(np.float32)
+    neutral, camera = model.bake(shape), np.eye(3, 4, dtype=np.float32)
+    basis = random.normal(size=(3 * UPSTREAM_VERTICES, UPSTREAM_COEFFICIENTS)).astype(np.float32)
+    mean, x = basis[:, :1].copy(), basis[0, :, None].copy()
+
+    def ours():
+        return model.vertices(shape, expression, neutral) @ camera[:, :3].T + camera[:, 3]
+
+    def upstream():
+        return camera[:, :3] @ (mean + basis @ x).reshape(3, -1, order="F") + camera[:, 3:]
+
+    taken = times_ms({"ours": ours, "upstream": upstream}, runs)
+    return {f"{name}_p50_ms": float(np.median(values)) for name, values in taken.items()} | {
+        "vertices": len(model.mean), "upstream_vertices": UPSTREAM_VERTICES,
+    }  # fmt: skip
+
+
+def drawing(runs: int) -> dict:
+    """The mesh of a face of 300 px in a 720p picture: on the CPU, and by the GL that is here."""
+    model = load_face_model(find_entry("weights/face_model.npz", "face_model").path)
+    geometry = geometry_of(model)
+    image = np.zeros((SIZE_WH[1], SIZE_WH[0], 3), np.uint8)
+    track = sample_face(geometry, SIZE_WH, FACE_PX)
+    renderers = {"cpu": CpuRenderer(geometry, ("mesh",))}
+    try:
+        renderers["gl"] = open_renderer("gl", model, ("mesh",))
+    except RenderError:
+        pass
+    taken = times_ms({name: partial(r.draw, image, (track,)) for name, r in renderers.items()}, runs)
+    result = {f"{name}_p50_ms": float(np.median(values)) for name, values in taken.items()}
+    if "gl" in renderers:
+        result["gl"] = renderers["gl"].name
+    for renderer in renderers.values():
+        renderer.close()
+    return result
+
+
+def detector(clip: Path, runs: int) -> dict:
+    """One detection in a 720p frame, default settings; upstream's as its authors run it."""
+    image = cv2.resize(read_frames(clip, 1)[0].image, SIZE_WH)
+    configs = {"ours": load_config(AppConfig, default_config())}
+    if has_upstream():
+        configs["upstream"] = load_config(AppConfig, UPSTREAM_CONFIG)
+    taken = times_ms({name: partial(open_detector(c.detector, c.runtime), image) for name, c in configs.items()}, runs)
+    return {f"{name}_p50_ms": float(np.median(values)) for name, values in taken.items()}
