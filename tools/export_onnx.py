@@ -6,6 +6,7 @@ usage: python -m tools.export_onnx runs/small/last.pt -o weights/regressor.onnx 
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +17,23 @@ from tools import goals
 from tools.data.augment import Recipe
 from tools.data.fit import load_points
 from tools.manifest import describe, update_manifest
-from tools.models.regressor import FaceNet
+from tools.models.regressor import PIXEL_SCALE, FaceNet
 from tracker.weights import ROOT
 
 PARITY = 1e-3
-# where the detector's boxes lie against the points' rectangle: see tools.data.boxes
-BOX_SHIFT_Y = 0.0
 
 
 class Exported(torch.nn.Module):
-    """The head that the runtime reads, alone."""
+    """The head that the runtime reads, alone; the first convolution takes pixels as they are."""
 
     def __init__(self, net: FaceNet):
         super().__init__()
-        self.backbone, self.head = net.backbone, net.heads["params"]
+        self.body, self.head = copy.deepcopy(net.backbone.body), net.heads["params"]
+        with torch.no_grad():
+            self.body[0][0].weight *= PIXEL_SCALE
 
     def forward(self, crops):
-        return self.head(self.backbone(crops))
+        return self.head(self.body(crops.permute(0, 3, 1, 2).float()).flatten(1))
 
 
 def main() -> None:
@@ -46,8 +47,13 @@ def main() -> None:
     face = load_points(ROOT / "weights" / "face_model.npz")
     net = FaceNet(**config["net"], heads={"params": 9 + len(face.basis) + 1})
     net.load_state_dict(state["average"])
-    error = export(Exported(net).eval(), config["net"]["size_px"], args.output, real_crops(args.data, config))
-    crops, shapes = config["crops"], face.shape_count
+    net.eval()
+    crops = real_crops(args.data, config)
+    exported = Exported(net).eval()
+    with torch.no_grad():
+        expected = net(torch.from_numpy(crops))["params"].numpy()
+    error = export(exported, config["net"]["size_px"], args.output, crops, expected)
+    placing, shapes = config["crops"], face.shape_count
     update_manifest(
         args.output.parent / "manifest.toml",
         {
@@ -62,9 +68,9 @@ def main() -> None:
                 shape_count=shapes,
                 expression_count=len(face.names),
                 face_model="face_model.npz",
-                box_scale=crops["runtime_box_scale"],
-                box_shift_y=crops["runtime_box_shift_y"],
-                landmark_scale=crops["landmark_scale"],
+                box_scale=placing["runtime_box_scale"],
+                box_shift_y=placing["runtime_box_shift_y"],
+                landmark_scale=placing["landmark_scale"],
                 upright=True,
                 crop_style="area",
             )
@@ -80,8 +86,8 @@ def real_crops(data: Path, config: dict) -> np.ndarray:
     return crops[:32]
 
 
-def export(net: torch.nn.Module, size: int, output: Path, crops: np.ndarray) -> float:
-    """Write the ONNX file and return the largest difference to PyTorch.
+def export(net: torch.nn.Module, size: int, output: Path, crops: np.ndarray, expected: np.ndarray) -> float:
+    """Write the ONNX file and return its largest difference to what PyTorch expects of the crops.
 
     Raises
     ------
@@ -100,8 +106,6 @@ def export(net: torch.nn.Module, size: int, output: Path, crops: np.ndarray) -> 
     )
     session = onnxruntime.InferenceSession(str(output), providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"crops": crops})
-    with torch.no_grad():
-        expected = net(torch.from_numpy(crops)).numpy()
     error = float(np.abs(found - expected).max())
     if error > PARITY:
         raise RuntimeError(f"{output}: expected ONNX Runtime to agree with PyTorch within {PARITY}, found {error}")

@@ -196,9 +196,14 @@ def test_the_average_follows_weights_and_statistics():
 
 def test_the_export_says_what_pytorch_says(tmp_path):
     torch.manual_seed(0)
-    net = export_onnx.Exported(FaceNet(**NET, heads={"params": 20})).eval()
+    net = FaceNet(**NET, heads={"params": 20}).eval()
     crops = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
-    assert export_onnx.export(net, 32, tmp_path / "net.onnx", crops) < export_onnx.PARITY
+    with torch.no_grad():
+        expected = net(torch.from_numpy(crops))["params"].numpy()
+    exported = export_onnx.Exported(net).eval()
+    assert export_onnx.export(exported, 32, tmp_path / "net.onnx", crops, expected) < export_onnx.PARITY
+    with pytest.raises(RuntimeError, match="agree"):
+        export_onnx.export(exported, 32, tmp_path / "net.onnx", crops, expected + 1)
 
 
 def test_the_table_of_points_knows_the_mirror(data):

@@ -16,7 +16,7 @@ import torch
 from tools.data import crops, fit, labels, profiles
 from tracker.weights import ROOT
 
-TURNED_COUNT = 6000
+TURNED_COUNT = 10000
 
 
 def main() -> None:

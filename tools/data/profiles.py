@@ -20,6 +20,7 @@ from tracker.weights import ROOT
 
 FACING = 0.12  # cosine below which a triangle counts as unseen
 SUPERSAMPLE = 2
+EXPRESSIVE_SHARE = 0.4  # of the samples that show some of all expressions at random
 
 
 @njit(cache=True)
@@ -103,7 +104,7 @@ def render(model: MorphableModel, image, background, camera, shape, expression, 
     return cv2.resize(canvas, (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
 
 
-def make(out: Path, count: int, seed: int = 3) -> None:
+def make(out: Path, count: int, seed: int = 3, expressive: float = EXPRESSIVE_SHARE) -> None:
     """Write `turned.u8` and `turned.npz` (labels and fits in one) beside the faces that they are made of."""
     rng = np.random.default_rng(seed)
     model = load_face_model(ROOT / "weights" / "face_model.npz")
@@ -127,7 +128,8 @@ def make(out: Path, count: int, seed: int = 3) -> None:
     blink, yaw_deg = np.zeros((count, 2), np.float32), np.zeros(count, np.float32)
     pivot = np.array([0.0, 0.0, 40.0])
     for i, source in enumerate(sources):
-        yaw, pitch, change = _wish(rng, names, fits["coefficients"][source, 0, shapes:])
+        wish = _any_expressions if rng.random() < expressive else _turn_and_blink
+        yaw, pitch, change = wish(rng, names, fits["coefficients"][source, 0, shapes:])
         for side in range(2):
             camera, known = fits["camera"][source, side].astype(np.float64), fits["coefficients"][source, side]
             shape, expression = known[:shapes], known[shapes:].copy()
@@ -174,7 +176,7 @@ def _other_side(name: str) -> str:
     return swaps.get(name, name)
 
 
-def _wish(rng, names: list[str], expression: np.ndarray) -> tuple[float, float, dict[int, float]]:
+def _turn_and_blink(rng, names: list[str], expression: np.ndarray) -> tuple[float, float, dict[int, float]]:
     """A turn in degrees, and new values of some expressions."""
     yaw, pitch = 0.0, rng.normal(0, 8)
     if rng.random() < 0.75:
@@ -201,6 +203,25 @@ def _wish(rng, names: list[str], expression: np.ndarray) -> tuple[float, float, 
         smile = rng.uniform(0.3, 1.0)
         change |= {names.index("mouthSmile_L"): smile, names.index("mouthSmile_R"): smile}
     return yaw, float(pitch), change
+
+
+def _any_expressions(rng, names: list[str], expression: np.ndarray) -> tuple[float, float, dict[int, float]]:
+    """A small turn, and one to four expressions, mostly on both sides alike, at any strength."""
+    change: dict[int, float] = {}
+    for k in rng.choice(len(names), int(rng.integers(1, 5)), replace=False):
+        both = rng.random() < 0.7
+        strength = float(rng.uniform(0, 1))
+        change[int(k)] = strength
+        other = names.index(_other_side(names[k]))
+        if names[k].startswith(("eyeLookIn", "eyeLookOut")):  # eyes look to one side together
+            change[names.index(("eyeLookOut" if "In" in names[k] else "eyeLookIn") + _other_side(names[k])[-2:])] = (
+                strength
+            )
+        elif both and names[k][-2:] in ("_L", "_R"):
+            change[other] = strength
+        elif not names[k].endswith(("_L", "_R")) and other != k:
+            change[other] = 0.0
+    return float(rng.normal(0, 18)), float(rng.normal(0, 8)), change
 
 
 def _background(rng, image: np.ndarray, backgrounds: np.ndarray) -> np.ndarray:
