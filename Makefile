@@ -24,7 +24,7 @@ lint: setup
 	$(PYTHON) -m ruff check --quiet .
 
 bench: setup
-	$(PYTHON) -m tools.bench.latency
+	$(PYTHON) -m tools.bench
 
 gallery: setup
 	$(PYTHON) -m tools.gallery

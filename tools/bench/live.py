@@ -25,6 +25,7 @@ import app
 from tools.bench.common import default_config
 from tools.bench.parts import read_frames, there_and_back
 from tracker.source import open_source
+from tracker.types import Frame
 
 FPS = 30.0
 FRAMES = 30  # 2.8 MB each at 720p
@@ -33,12 +34,11 @@ SAMPLE_S = 1.0
 
 
 class PlayedCamera:
-    """Acts as cv2.VideoCapture of a camera that delivers frames for so many seconds, then is unplugged."""
+    """Acts as cv2.VideoCapture of a camera."""
 
-    def __init__(self, frames, seconds: float):
+    def __init__(self, frames: list[Frame]):
         self._images = there_and_back(frames)
         self._due_s = time.monotonic()
-        self._left = round(seconds * FPS)
 
     def isOpened(self) -> bool:
         return True
@@ -104,10 +104,9 @@ def handles() -> int | None:
     return len(list(folder.iterdir())) if folder.exists() else None
 
 
-def session(frames, seconds: float, options: list[str], draw: bool) -> dict:
+def session(frames: list[Frame], seconds: float, options: list[str], draw: bool) -> dict:
     """One run of the program; its profile."""
-    camera = partial(PlayedCamera, frames, seconds)
-    app.open_source = partial(open_source, capture_factory=lambda index: camera())
+    app.open_source = partial(open_source, capture_factory=lambda index: PlayedCamera(frames))
     app.open_sink = lambda *_: Discarded()
     with tempfile.TemporaryDirectory() as folder:
         profile = Path(folder) / "profile.json"

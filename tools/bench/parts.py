@@ -74,7 +74,7 @@ def steps_on(frames: list[Frame], config: AppConfig) -> Steps:
     return steps
 
 
-def upstream_step(frames: list[Frame]) -> Callable[[], object]:
+def upstream_step(frames: list[Frame]) -> Callable[[], np.ndarray]:
     """What 3DDFA_V2 does for a tracked face: crop by the last landmarks, network, 68 points. No score, no filter."""
     config = load_config(AppConfig, UPSTREAM_CONFIG)
     network = Regressor.open(find_entry(config.regressor.weights, "regressor"), config.runtime)
@@ -83,12 +83,13 @@ def upstream_step(frames: list[Frame]) -> Callable[[], object]:
     box = open_detector(config.detector, config.runtime)(frames[0].image)[0]
     last = None
 
-    def step() -> None:
+    def step() -> np.ndarray:
         nonlocal last
         roi = roi_from_box(box, spec) if last is None else roi_from_landmarks(last[0], spec, 0.0, last[1])
         crops = cut_batch(next(images).image, [roi], network.size, spec.style)
         (face,) = network(crops)
         last = model.landmarks(model_to_image(face.camera, roi, network.size), face.shape, face.expression), roi
+        return last[0]
 
     return step
 
