@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,9 +121,9 @@ class Progress:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def run(source: Source, tracker: FaceTracker, renderer, sink, window, log, stages, progress, summary: Summary) -> None:
+def run(source: Source, tracker: FaceTracker, renderer, sink, window, log, stages, progress, summary, sync=False):
     """The whole of facet: every frame is read, tracked, drawn, shown, written and recorded."""
-    pace = Pace(enabled=not source.live and not source.still)
+    pace = EvenDelay() if sync else Pace(enabled=not source.live and not source.still)
     with frames_of(source) as frames:
         for frame, faces in tracked(frames, tracker, stages):
             if sink:
@@ -187,6 +188,23 @@ class Pace:
         time.sleep(max(0.0, self._ahead_s - late_s))
 
 
+class EvenDelay:
+    """Shows live frames, each with its own faces, at one delay after their capture, so that motion is even.
+
+    The delay is what 95 % of the last frames needed; a later frame is shown at once.
+    """
+
+    def __init__(self, frames: int = 90, clock=time.monotonic, sleep=time.sleep):
+        self._needed_s: deque[float] = deque(maxlen=frames)
+        self._clock, self._sleep = clock, sleep
+
+    def wait(self, frame: Frame) -> None:
+        needed_s = self._clock() - frame.captured_s
+        self._needed_s.append(needed_s)
+        delay_s = sorted(self._needed_s)[int(0.95 * (len(self._needed_s) - 1))]
+        self._sleep(max(0.0, delay_s - needed_s))
+
+
 def handle_keys(window, tracker: FaceTracker, renderer, frame: Frame, pause: bool = False) -> bool:
     """Do what the keys say; False to quit. A pause lasts until space is pressed."""
     paused = pause
@@ -247,6 +265,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     output.add_argument(
         "--profile", nargs="?", const="", metavar="PATH", help="latencies by stage; .json: Chrome trace"
     )
+    output.add_argument("--sync", action="store_true", help="live: one delay for all frames: even motion")
     output.add_argument("--no-window", action="store_true", help="show no window")
     output.add_argument("--quiet", action="store_true", help="print errors only")
     config = parser.add_argument_group("settings")
@@ -339,6 +358,8 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
     with contextlib.ExitStack() as parts:
         spec = args.webcam if args.webcam is not None else args.file
         source = parts.enter_context(open_source(spec, config.source, start_s=args.start, max_frames=args.max_frames))
+        if args.sync and not source.live:
+            raise ConfigError(f"--sync: expected a camera or a live stream, found {source.name}")
         tracker = parts.enter_context(contextlib.closing(build_tracker(config, stages, source.live)))
         renderer = sink = window = log = None
         if args.output or wants_window:
@@ -357,7 +378,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         parts.callback(progress.close)
         summary = Summary()
         try:
-            run(source, tracker, renderer, sink, window, log, stages, progress, summary)
+            run(source, tracker, renderer, sink, window, log, stages, progress, summary, args.sync)
         finally:
             parts.close()  # an output that was interrupted is finished all the same
             say(summary.text(args.output))

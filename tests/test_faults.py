@@ -1,0 +1,219 @@
+"""What happens while facet runs: a camera is unplugged, a stream stalls, the disk is full, somebody ends the program.
+
+Each time the end is clean, one line tells why, and what was written can be played.
+"""
+
+from __future__ import annotations
+
+import http.server
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from app import EvenDelay
+from tests.conftest import ROOT
+from tests.program import APP, assert_one_line, records, run
+from tracker.types import Frame
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """Three hundred frames of noise, which does not compress."""
+    path = tmp_path_factory.mktemp("faults") / "noise.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 30, (320, 240))
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        writer.write(rng.integers(0, 255, (240, 320, 3), np.uint8))
+    writer.release()
+    return path
+
+
+def playable_frames(path) -> int:
+    count, capture = 0, cv2.VideoCapture(str(path))
+    while capture.read()[0]:
+        count += 1
+    return count
+
+
+CAMERA = """
+import sys
+sys.argv[0] = "app.py"
+import app
+import time
+from tests.tracker.test_source_live import LoopedFile
+
+class Camera(LoopedFile):
+    def read(self):
+        time.sleep(0.03)
+        return super().read()
+
+app.open_source = lambda spec, *rest, **named: __import__("tracker.source").source.open_source(
+    spec, *rest, **named, capture_factory=lambda index: Camera({clip!r}, frames={frames!r}))
+sys.exit(app.main(sys.argv[1:]))
+"""
+
+
+def camera_command(clip, frames, *options):
+    return [sys.executable, "-c", CAMERA.format(clip=str(clip), frames=frames), "--webcam", "0", *map(str, options)]
+
+
+def test_a_camera_is_unplugged(networks, clip, tmp_path):
+    out, log = tmp_path / "out.mp4", tmp_path / "log.jsonl"
+    command = camera_command(clip, 40, "-o", out, "--log", log, *networks)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    assert_one_line(done, 1, "camera 0", "plugged in")
+    assert 0 < playable_frames(out) <= 40
+    assert len(records(log)) == playable_frames(out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "out.mp4"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_live_run_is_ended(number, networks, clip, tmp_path):
+    out, log = tmp_path / "out.mp4", tmp_path / "log.jsonl"
+    process = subprocess.Popen(
+        camera_command(clip, None, "-o", out, "--log", log, *networks),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("log*partial*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.5)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.strip() == "interrupted"
+    assert playable_frames(out) > 0
+    assert records(log)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "out.mp4"]
+
+
+class Stalling(http.server.BaseHTTPRequestHandler):
+    """Motion JPEG that stops in the middle; the server's `pause_s` says for how long, None for ever."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=part")
+        self.end_headers()
+        picture = cv2.imencode(".jpg", np.full((120, 160, 3), 80, np.uint8))[1].tobytes()
+        try:
+            for index in range(40):
+                if index == 20:
+                    self.server.resume.wait(self.server.pause_s)
+                self.wfile.write(b"--part\r\nContent-Type: image/jpeg\r\n\r\n" + picture + b"\r\n")
+                time.sleep(0.03)
+        except OSError:
+            pass
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def stream():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stalling)
+    server.daemon_threads = True
+    server.resume = threading.Event()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.resume.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_stream_stalls_and_comes_back(stream, networks, tmp_path):
+    stream.pause_s = 2.0
+    log = tmp_path / "log.jsonl"
+    address = f"http://127.0.0.1:{stream.server_port}/"
+    done = run("-f", address, "--log", log, "--set", "source.stall_s=10", *networks)
+    times = [record["time_s"] for record in records(log)]
+    assert max(np.diff(times)) > 1.5, done.stderr
+    assert times[-1] > times[0] + 2.0, "pictures after the stall are tracked as well"
+
+
+def test_a_stream_stalls_for_good(stream, networks, tmp_path):
+    stream.pause_s = None
+    out, log = tmp_path / "out.mp4", tmp_path / "log.jsonl"
+    address = f"http://127.0.0.1:{stream.server_port}/"
+    done = run("-f", address, "-o", out, "--log", log, "--set", "source.stall_s=1.5", *networks)
+    assert_one_line(done, 1, "stalled", "source.stall_s")
+    assert 0 < playable_frames(out) <= 25
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "out.mp4"]
+
+
+def limited(limit_bytes):
+    """As on a full disk: no file grows beyond the limit."""
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+    return limit
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
+@pytest.mark.parametrize("which", ["video", "log"])
+def test_the_disk_is_full(which, networks, clip, tmp_path):
+    path = tmp_path / ("out.mp4" if which == "video" else "log.jsonl")
+    options = ["-o", path] if which == "video" else ["--log", path]
+    done = subprocess.run(
+        [*APP, "-f", str(clip), "--no-window", *map(str, [*options, *networks])],
+        capture_output=True, text=True, cwd=ROOT, timeout=120, check=False, preexec_fn=limited(20_000),
+    )  # fmt: skip
+    assert_one_line(done, 1, path.name)
+
+
+class Clock:
+    def __init__(self):
+        self.now_s = 100.0
+
+    def __call__(self):
+        return self.now_s
+
+    def sleep(self, seconds):
+        assert seconds >= 0
+        self.now_s += seconds
+
+
+def test_sync_shows_every_frame_at_one_delay():
+    clock, rng = Clock(), np.random.default_rng(0)
+    even = EvenDelay(frames=60, clock=clock, sleep=clock.sleep)
+    image, delays = np.zeros((2, 2, 3), np.uint8), []
+    for index in range(300):
+        captured_s = 100.0 + index / 30
+        clock.now_s = max(clock.now_s, captured_s) + rng.uniform(0.004, 0.014)  # tracking takes its time
+        even.wait(Frame(index, index / 30, image, captured_s=captured_s))
+        delays.append(clock.now_s - captured_s)
+    settled = np.array(delays[60:])
+    assert np.ptp(np.percentile(settled, [5, 90])) < 0.002
+    assert settled.max() < 0.016
+
+
+def test_sync_waits_for_no_late_frame():
+    clock = Clock()
+    even = EvenDelay(clock=clock, sleep=clock.sleep)
+    image = np.zeros((2, 2, 3), np.uint8)
+    for index, needed_s in enumerate([0.01] * 50 + [0.5]):
+        captured_s = 100.0 + index
+        clock.now_s = captured_s + needed_s
+        even.wait(Frame(index, index, image, captured_s=captured_s))
+    assert clock.now_s - captured_s == pytest.approx(0.5)
+
+
+def test_sync_is_for_live_sources(networks, clip, tmp_path):
+    done = run("-f", clip, "--sync", "--log", tmp_path / "log.jsonl", *networks)
+    assert_one_line(done, 2, "--sync", "live")
+
+
+def test_live_never_looks_ahead(networks, clip, tmp_path):
+    command = camera_command(clip, 10, "--log", tmp_path / "l.jsonl", "--set", "smoothing.lookahead=5", *networks)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    assert_one_line(done, 2, "smoothing.lookahead=5", "live")
