@@ -14,7 +14,7 @@ from tracker.crop import cut_batch, roi_from_box, roi_from_landmarks
 from tracker.cuts import CutDetector
 from tracker.errors import ConfigError
 from tracker.fitting import LandmarkFitter
-from tracker.morphable import MorphableModel, load_face_model
+from tracker.morphable import MorphableModel, load_face_model, project
 from tracker.pose import model_to_image, pose_from_camera, translation_mm
 from tracker.regressor import Regressor
 from tracker.runtime import RuntimeConfig
@@ -347,7 +347,8 @@ class FaceTracker:
         if self.with_vertices:
             if slot.neutral is None or np.abs(shape - slot.neutral_shape).max() > 0.02:
                 slot.neutral, slot.neutral_shape = self.mesh_model.bake(shape), shape
-            vertices = self.mesh_model.vertices(shape, expression, slot.neutral) @ camera[:, :3].T + camera[:, 3]
+            vertices = self.mesh_model.vertices(shape, expression, slot.neutral)
+            vertices = project(vertices, np.asarray(camera, np.float32))
         names = self.mesh_model.expression_names
         return FaceTrack(
             id=slot.id,

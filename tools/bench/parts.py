@@ -21,7 +21,7 @@ from tracker.config import load_config
 from tracker.crop import cut_batch, roi_from_box, roi_from_landmarks
 from tracker.errors import RenderError
 from tracker.loop import FaceTracker
-from tracker.morphable import load_face_model
+from tracker.morphable import load_face_model, project
 from tracker.pose import model_to_image
 from tracker.regressor import Regressor
 from tracker.source import open_source
@@ -150,7 +150,7 @@ def dense_vertices(runs: int) -> dict:
     mean, x = basis[:, :1].copy(), basis[0, :, None].copy()
 
     def ours():
-        return model.vertices(shape, expression, neutral) @ camera[:, :3].T + camera[:, 3]
+        return project(model.vertices(shape, expression, neutral), camera)
 
     def upstream():
         return camera[:, :3] @ (mean + basis @ x).reshape(3, -1, order="F") + camera[:, 3:]
