@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-PARTS = ("detector", "landmarks", "jitter", "steady", "blink", "score", "pose")
+PARTS = ("detector", "landmarks", "jitter", "steady", "scenarios", "blink", "score", "pose")
 
 
 def main(arguments: list[str] | None = None) -> int:
