@@ -17,7 +17,7 @@ from tracker.weights import ROOT
 
 # how often the photographs of a group are shown, by their number
 GROUP_WEIGHT = {"keypoints": 1.0, "unmasked": 0.8, "masked": 0.5, "portraits": 1.2, "street": 0.8, "crowds": 0.2}
-GROUP_WEIGHT |= {"turned": 0.5}
+GROUP_WEIGHT |= {"turned": 0.4}
 ANNOTATED_WEIGHT = 2.0
 SHUT_WEIGHT = 2.0
 TURNED_PX = 300.0  # what the turned faces count as, where the size tells how sure labels are
