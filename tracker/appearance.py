@@ -5,6 +5,7 @@ Nothing here outlives the track it belongs to; there is no database of people.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from pathlib import Path
 
@@ -33,14 +34,18 @@ def raw_thumbnail(crop: np.ndarray, landmark_scale: float) -> np.ndarray:
     size = crop.shape[0]
     margin = round(size * (1 - min(1.0, CORE / landmark_scale)) / 2)
     core = crop[margin : size - margin, margin : size - margin]
-    blue, green, red = np.moveaxis(
-        cv2.resize(core, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32), 2, 0
-    )
+    small = cv2.resize(core, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    blue, green, red = small.reshape(-1, 3).T.astype(np.float32)
     luminance = (blue + green + red) / 3
-    contrast = (luminance - luminance.mean()) / max(20.0, luminance.std())
+    mean = float(luminance.sum()) / len(luminance)
+    luminance -= mean
+    deviation = math.sqrt(float(luminance @ luminance) / len(luminance))
+    thumb = np.empty((3, SIDE * SIDE), np.float32)
+    thumb[0] = luminance / max(20.0, deviation)
     # the divisor of 30 brings colour to the spread of the contrast
-    colour = np.stack([red - green, blue - green]) * (100 / 30 / max(20.0, luminance.mean()))
-    return np.concatenate([contrast[None], colour]).ravel()
+    colour = 100 / 30 / max(20.0, mean)
+    thumb[1], thumb[2] = (red - green) * colour, (blue - green) * colour
+    return thumb.ravel()
 
 
 @cache
@@ -52,7 +57,7 @@ def _mean_thumbnail() -> np.ndarray:
 def thumbnail(crop: np.ndarray, landmark_scale: float) -> np.ndarray:
     """Describe a face crop by how it differs from an average face; (SIDE * SIDE * 3,) float32 of unit length."""
     difference = raw_thumbnail(crop, landmark_scale) - _mean_thumbnail()
-    return difference / max(1e-6, float(np.linalg.norm(difference)))
+    return difference / max(1e-6, math.sqrt(float(difference @ difference)))
 
 
 class Appearance:

@@ -179,7 +179,7 @@ def normal_equations(mean, basis, camera, points, weights, seen):
     matrix, vector, row = np.zeros((count, count)), np.zeros(count), np.empty(count)
     # what a small change of the pose does to a point: shifts, scale and roll, yaw, pitch
     pose_matrix, pose_basis, pose_vector, move = np.zeros((6, 6)), np.zeros((6, count)), np.zeros(6), np.empty(6)
-    to_mm = 1.0 / np.sqrt((camera[0, :3] ** 2).sum())
+    to_mm = 1.0 / max(np.sqrt((camera[0, :3] ** 2).sum()), 1e-9)  # points on one spot have no scale
     for p in range(len(mean)):
         for axis in range(2):
             a, b, c = camera[axis, 0] * to_mm, camera[axis, 1] * to_mm, camera[axis, 2] * to_mm
