@@ -304,8 +304,9 @@ class FaceTracker:
         return self._wants_detection or not self._tracks.active or self._detected_s is None
 
     def _newcomers_are_due(self, time_s: float) -> bool:
-        """Now and then while there is room for another face."""
-        return self._tracks.has_room and not 0 <= time_s - self._detected_s < self._config.redetect_s
+        """Now and then while there is room for another face, often while one is missing."""
+        every_s = self._config.return_s if self._tracks.remembers else self._config.redetect_s
+        return self._tracks.has_room and not 0 <= time_s - self._detected_s < every_s
 
     def _lose(self, slot: Slot, time_s: float) -> None:
         self._tracks.lose(slot, time_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ class TrackerConfig:
 
     max_faces: int = 4
     redetect_s: float = 1.0  # how often newcomers are looked for while there is room for one
+    return_s: float = 0.05  # how often while a face that was lost is remembered, for it may come back
     verify_s: float = 0.5  # how often the detector must confirm a track whose network tells no score
     memory_s: float = 3.0  # how long a lost face keeps its ID
     confirm_frames: int = 3  # good frames until a tentative track counts as tracked
@@ -36,7 +38,7 @@ class TrackerConfig:
     def __post_init__(self):
         if self.max_faces < 1:
             raise ValueError(f"max_faces must be at least 1, got {self.max_faces}")
-        for name in ("redetect_s", "verify_s", "memory_s", "confirm_frames", "min_face_px"):
+        for name in ("redetect_s", "return_s", "verify_s", "memory_s", "confirm_frames", "min_face_px"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("start_score", "keep_score", "min_inside"):
@@ -118,10 +120,15 @@ def judge(slot: Slot, new: Observation, size_wh: tuple[int, int], config: Tracke
 
 def is_plausible(new: Observation, size_wh: tuple[int, int], config: TrackerConfig) -> bool:
     """Whether a face could look like this: finite, not tiny, mostly in the picture."""
-    points = new.landmarks[:, :2]
-    if not np.isfinite(points).all() or max(np.ptp(points, axis=0)) < config.min_face_px:
+    x, y = new.landmarks[:, 0], new.landmarks[:, 1]
+    x0, x1, y0, y1 = float(x.min()), float(x.max()), float(y.min()), float(y.max())
+    # a face with a point that is no number has no size
+    if not max(x1 - x0, y1 - y0) >= config.min_face_px or not math.isfinite(x1 - x0 + y1 - y0):
         return False
-    inside = ((points >= 0) & (points <= size_wh)).all(axis=1).mean()
+    width, height = size_wh
+    if min(x0, y0) >= 0 and x1 <= width and y1 <= height:
+        return config.min_inside <= 1.0
+    inside = ((x >= 0) & (x <= width) & (y >= 0) & (y <= height)).mean()
     return bool(inside >= config.min_inside)
 
 
@@ -143,6 +150,11 @@ class Tracks:
     @property
     def active(self) -> list[Slot]:
         return [slot for slot in self._slots if slot.state is not TrackState.LOST]
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a lost face may still come back."""
+        return any(slot.state is TrackState.LOST for slot in self._slots)
 
     @property
     def has_room(self) -> bool:

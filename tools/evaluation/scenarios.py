@@ -276,8 +276,8 @@ def table(results: dict[str, dict[str, int]], what: str) -> str:
     lines = [
         "# What becomes of tracks when things happen",
         "",
-        "Made by `python -m tools.evaluate scenarios -o docs/scenarios.md`: faces cut out of photographs of people that",
-        "nobody trained on are moved over a room by a script, so that the truth is known; the profile is the face",
+        "Made by `python -m tools.evaluate scenarios -o docs/scenarios.md`: faces cut out of photographs of people",
+        "that nobody trained on are moved over a room by a script, so that the truth is known; the profile is the face",
         f"model itself, turned. {what}",
         "",
         "lost: frames in which a face that can be seen is not tracked. false: tracked faces where none is. reacquire:",
