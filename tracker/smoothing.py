@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from tracker.pose import pose_from_camera
+from tracker.pose import FLIP_Y, pose_from_camera
 from tracker.types import Pose
 
 
@@ -35,6 +35,7 @@ class EuroParams:
 EYE_SHAPES = ("eyeBlink", "eyeSquint", "eyeWide", "eyeLook")
 # Positions are filtered in widths of a face, so that one setting serves near and far faces.
 FACE_WIDTH_MM = 140.0
+FLIPS = np.outer(FLIP_Y, FLIP_Y)  # times a matrix that turns y-up space: the same turn with y down
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class VectorFilter:
             step_s = time_s - self._time_s
             a = smoothing_factor(self._params.derivative_cutoff_hz, step_s)
             self._speed = self._speed + a * ((value - self._raw) / step_s - self._speed)
-            gain, trend_gain = gains(self._params, float(np.linalg.norm(self._speed)), step_s)
+            gain, trend_gain = gains(self._params, length(self._speed), step_s)
             predicted = self._value + self._trend * step_s
             error = value - predicted
             self._value = predicted + gain * error
@@ -127,7 +128,7 @@ class RotationFilter:
             step_s = time_s - self._time_s
             a = smoothing_factor(self._params.derivative_cutoff_hz, step_s)
             self._speed = self._speed + a * (rotation_vector(rotation @ self._raw.T) / step_s - self._speed)
-            gain, trend_gain = gains(self._params, float(np.linalg.norm(self._speed)), step_s)
+            gain, trend_gain = gains(self._params, length(self._speed), step_s)
             predicted = cv2.Rodrigues(self._trend * step_s)[0] @ self._value
             error = rotation_vector(rotation @ predicted.T)
             self._value = cv2.Rodrigues(gain * error)[0] @ predicted
@@ -143,6 +144,11 @@ def gains(params: EuroParams, speed: float, step_s: float) -> tuple[float, float
     """How far the value, and the trend over a step, follow what was not foreseen."""
     gain = smoothing_factor(params.min_cutoff_hz + params.beta * speed, step_s)
     return gain, gain * gain / (2.0 - gain) if params.trend else 0.0
+
+
+def length(vector: np.ndarray) -> float:
+    """Of a float vector; np.linalg.norm takes five times as long for one so short."""
+    return math.sqrt(vector @ vector)
 
 
 def rotation_vector(rotation: np.ndarray) -> np.ndarray:
@@ -190,7 +196,8 @@ class FaceFilter:
         # no trend: a mouth or lid that stops would go on, and shapes would leave [0, 1]
         self._expression = VectorFilter(euro(config.expression_cutoff_hz, config.expression_beta, trend=False))
         self._eyes = VectorFilter(euro(config.eyelid_cutoff_hz, config.eyelid_beta, trend=False))
-        self._is_eye = np.array([name.startswith(EYE_SHAPES) for name in expression_names], bool)
+        is_eye = np.array([name.startswith(EYE_SHAPES) for name in expression_names], bool)
+        self._eye_indices, self._other_indices = np.flatnonzero(is_eye), np.flatnonzero(~is_eye)
 
     def anew(self, first: Pose) -> FaceFilter:
         """A filter with the same settings that has seen nothing."""
@@ -208,17 +215,18 @@ class FaceFilter:
         place = self._position(place / self._unit_px, time_s) * self._unit_px
         log_size = self._log_size(np.array([math.log(pose.scale_px_per_mm)]), time_s)[0]
         rotation = self._rotation(pose.rotation, time_s)
-        flip = np.diag([1.0, -1.0, 1.0])
-        turn = flip @ rotation @ pose.rotation.T @ flip * (math.exp(log_size) / pose.scale_px_per_mm)
+        turn = rotation @ pose.rotation.T * (FLIPS * (math.exp(log_size) / pose.scale_px_per_mm))
         camera = np.empty((3, 4), np.float32)
         camera[:, :3] = turn @ seen[:, :3]
         camera[:2, 3] = place - camera[:2, :3] @ self._anchor_mm
         camera[2, 3] = seen[2, 3]
 
         expression = np.array(sample.expression, np.float32)
-        eye = self._is_eye if len(self._is_eye) == len(expression) else np.zeros(len(expression), bool)
-        expression[~eye] = self._expression(expression[~eye], time_s)
-        expression[eye] = self._eyes(expression[eye], time_s)
+        if len(self._eye_indices) + len(self._other_indices) == len(expression):
+            expression[self._other_indices] = self._expression(expression[self._other_indices], time_s)
+            expression[self._eye_indices] = self._eyes(expression[self._eye_indices], time_s)
+        else:
+            expression[:] = self._expression(expression, time_s)
         return Sample(camera, pose_from_camera(camera), expression, time_s)
 
 
