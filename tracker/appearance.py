@@ -16,6 +16,8 @@ SIDE = 8
 # side of the looked-at square / longer side of the landmarks' rectangle; more would compare backgrounds
 CORE = 1.14
 MEMORY = 8  # pictures kept of a face
+DARK = 20.0  # deviation or mean, in grey values, below which a picture is not brightened any more
+FLAT = 1.5  # deviation, in grey values, of a picture in which nothing can be seen
 MEAN_FILE = Path(__file__).resolve().parent.parent / "weights" / "appearance.npz"
 
 
@@ -41,9 +43,9 @@ def raw_thumbnail(crop: np.ndarray, landmark_scale: float) -> np.ndarray:
     luminance -= mean
     deviation = math.sqrt(float(luminance @ luminance) / len(luminance))
     thumb = np.empty((3, SIDE * SIDE), np.float32)
-    thumb[0] = luminance / max(20.0, deviation)
+    thumb[0] = luminance / max(DARK, deviation)
     # the divisor of 30 brings colour to the spread of the contrast
-    colour = 100 / 30 / max(20.0, mean)
+    colour = 100 / 30 / max(DARK, mean)
     thumb[1], thumb[2] = (red - green) * colour, (blue - green) * colour
     return thumb.ravel()
 
@@ -55,8 +57,17 @@ def _mean_thumbnail() -> np.ndarray:
 
 
 def thumbnail(crop: np.ndarray, landmark_scale: float) -> np.ndarray:
-    """Describe a face crop by how it differs from an average face; (SIDE * SIDE * 3,) float32 of unit length."""
-    difference = raw_thumbnail(crop, landmark_scale) - _mean_thumbnail()
+    """Describe a face crop by how it differs from an average face.
+
+    Returns
+    -------
+    (SIDE * SIDE * 3,) float32 of unit length; zero, which is like nothing, where the crop is flat, as in the dark
+    """
+    raw = raw_thumbnail(crop, landmark_scale)
+    luminance = raw[: SIDE * SIDE]
+    if float(luminance @ luminance) < SIDE * SIDE * (FLAT / DARK) ** 2:
+        return np.zeros_like(raw)
+    difference = raw - _mean_thumbnail()
     return difference / max(1e-6, math.sqrt(float(difference @ difference)))
 
 
