@@ -90,10 +90,14 @@ def crop_to_image(roi: Roi, size: int) -> np.ndarray:
     -------
     (2, 3) float64
     """
-    scale = roi.size / size
-    turn = _turn(roi.roll_deg) * scale
-    shift = np.array(roi.centre) - turn @ (size / 2, size / 2)
-    return np.column_stack([turn, shift])
+    return np.array(_crop_to_image(roi, size))
+
+
+def _crop_to_image(roi: Roi, size: int) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    angle, scale = math.radians(roi.roll_deg), roi.size / size
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    (x, y), half = roi.centre, size / 2
+    return (cos, sin, x - (cos + sin) * half), (-sin, cos, y - (cos - sin) * half)
 
 
 def cut(image: np.ndarray, roi: Roi, size: int, style: str = "area") -> np.ndarray:
@@ -136,25 +140,34 @@ def cut_batch(image: np.ndarray, rois: Sequence[Roi], size: int, style: str = "a
 def _cut_area(image: np.ndarray, roi: Roi, size: int) -> np.ndarray:
     """Halve, with exact means, until the scale is near 1 (0.7 to 1.4), then interpolate."""
     height, width = image.shape[:2]
-    matrix = crop_to_image(roi, size)
-    corners = matrix @ np.array([[0, size, 0, size], [0, 0, size, size], [1, 1, 1, 1]], np.float64)
+    matrix = _crop_to_image(roi, size)
     halvings = max(0, round(math.log2(roi.size / size)))
-    # whole blocks, and one more on each side for the interpolation
     block = 2**halvings
-    low = np.maximum(0, np.floor(corners.min(axis=1)).astype(np.int64) - block)
-    blocks = -((low - np.ceil(corners.max(axis=1)).astype(np.int64) - block) // block)
-    high = np.minimum((width, height), low + blocks * block)
-    if (high <= low).any():
+    (x0, x1), (y0, y1) = _span(matrix[0], size, block, width), _span(matrix[1], size, block, height)
+    if x1 <= x0 or y1 <= y0:
         return np.zeros((size, size, 3), np.uint8)
-    (x0, y0), (x1, y1) = low.tolist(), high.tolist()
     window = image[y0:y1, x0:x1]
     for _ in range(halvings):
         window = _halved(window)
     # corner coordinates of the crop -> of the window; then both count from pixel centres, as OpenCV does
-    matrix[:, 2] -= x0, y0
-    matrix /= block
-    matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
-    return cv2.warpAffine(window, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=0)
+    placed = [
+        (a / block, b / block, (c - start + (a + b) / 2) / block - 0.5)
+        for (a, b, c), start in zip(matrix, (x0, y0), strict=True)
+    ]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(window, np.array(placed), (size, size), flags=flags, borderValue=0)
+
+
+def _span(row: tuple[float, float, float], size: int, block: int, length: int) -> tuple[int, int]:
+    """First and last + 1 of the pixels, of `length`, that a crop needs along one axis of the image.
+
+    They are whole blocks, and one more on each side for the interpolation.
+    """
+    a, b, c = row
+    low, high = c + size * (min(a, 0.0) + min(b, 0.0)), c + size * (max(a, 0.0) + max(b, 0.0))
+    start = max(0, math.floor(low) - block)
+    blocks = -((start - math.ceil(high) - block) // block)
+    return start, min(length, start + blocks * block)
 
 
 def _halved(image: np.ndarray) -> np.ndarray:

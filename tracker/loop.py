@@ -351,6 +351,7 @@ class FaceTracker:
             vertices = self.mesh_model.vertices(shape, expression, slot.neutral)
             vertices = project(vertices, np.asarray(camera, np.float32))
         names = self.mesh_model.expression_names
+        weights = np.minimum(np.maximum(expression, 0.0), 1.0).tolist()
         return FaceTrack(
             id=slot.id,
             state=sighting.state,
@@ -363,6 +364,6 @@ class FaceTracker:
             pose=pose,
             landmarks=landmarks,
             translation_mm=translation_mm(camera, frame.image.shape[1::-1], self._camera.fov_deg),
-            blendshapes={name: min(1.0, max(0.0, float(w))) for name, w in zip(names, expression, strict=bool(names))},
+            blendshapes=dict(zip(names, weights, strict=bool(names))),
             vertices=vertices,
         )

@@ -117,7 +117,7 @@ class Regressor:
     @staticmethod
     def shape_energy(shape: np.ndarray) -> float:
         """Mean square of shape coefficients, which are in standard deviations; about 1 for a face."""
-        return float(np.mean(np.square(shape)))
+        return float(shape @ shape) / max(1, len(shape))
 
 
 def translate_3ddfa(pose_mean: np.ndarray, pose_std: np.ndarray, shape_count: int, size_px: int) -> Translator:
