@@ -29,7 +29,7 @@ from tracker.stages import Stages
 from tracker.types import FaceTrack, Frame
 from tracker.weights import find_entry
 
-FRAMES = 60
+FRAMES = 6
 FACES = (1, 2, 4, 8)
 TILE_WH = (320, 360)
 FACE_IN_TILE_PX = 190.0
