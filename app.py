@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 STARTED_S = time.perf_counter()
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # while the libraries load nothing is open yet
 # Before the libraries load. Our matrices are small: pools of threads that wait for each other only cost.
 for pool in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(pool, "1")
@@ -219,7 +221,10 @@ def handle_keys(window, tracker: FaceTracker, renderer, frame: Frame, pause: boo
             elif key == "h":
                 window.toggle_help()
             elif key == "s":
-                save_snapshot(window.snapshot(), frame)
+                try:
+                    save_snapshot(window.snapshot(), frame)
+                except SinkError as error:  # no reason to stop the session
+                    print(f"app.py: snapshot: {error}", file=sys.stderr)
             elif key.isdigit() and 0 < int(key) <= len(VIEWS):
                 view = VIEWS[int(key) - 1]
                 views = renderer.views
@@ -278,6 +283,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     if not (args.list_cameras or args.print_config):
         if (args.file is None) == (args.webcam is None):
             parser.error("give one source: -f SOURCE or --webcam")
+        if args.webcam is not None and args.webcam < 0:
+            parser.error(f"--webcam must be at least 0, got {args.webcam}; --list-cameras lists those found")
         if args.max_frames is not None and args.max_frames < 1:
             parser.error(f"--max-frames must be at least 1, got {args.max_frames}")
         if not 0 <= args.start < float("inf"):
@@ -352,7 +359,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
             raise RenderError("no display to show a window on; write a file with -o OUT or --log PATH")
         wants_window = False
     stages = Stages(keep_events=bool(args.profile))
-    say = (lambda text: None) if args.quiet else print
+    say = (lambda text: None) if args.quiet else tell
     # numba sets itself up, for a seventh of a second, while the files below open
     threading.Thread(target=load_kernels, name="facet-kernels", daemon=True).start()
     with contextlib.ExitStack() as parts:
@@ -380,13 +387,30 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         try:
             run(source, tracker, renderer, sink, window, log, stages, progress, summary, args.sync)
         finally:
-            parts.close()  # an output that was interrupted is finished all the same
+            with uninterrupted():  # an output that was interrupted is finished all the same
+                parts.close()
             say(summary.text(args.output))
             if args.profile is not None:
                 report_profile(stages, summary, source, args.profile, say)
     for line in source.skipped:
         print(f"skipped: {line}", file=sys.stderr)
     return 1 if source.skipped else 0
+
+
+def tell(text: str) -> None:
+    """Print a line; a reader that left is no reason to stop."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
+
+
+@contextlib.contextmanager
+def uninterrupted():
+    """Ctrl-C, pressed once more, has no effect meanwhile."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def report_profile(stages: Stages, summary: Summary, source: Source, path: str, say) -> None:
@@ -409,26 +433,32 @@ def report_profile(stages: Stages, summary: Summary, source: Source, path: str, 
         times = ", ".join(f"{name} {delay[f'{name}_ms']:.1f}" for name in ("p50", "p95", "p99", "max"))
         say(f"delay, capture to picture out: {times} ms")
     if path:
+        partial = Path(f"{path}.partial")
         try:
-            Path(path).write_text(json.dumps(stages.chrome_trace(session)), encoding="utf-8")
+            partial.write_text(json.dumps(stages.chrome_trace(session)), encoding="utf-8")
+            partial.replace(path)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
             raise SinkError(
-                f"--profile {path}: cannot be written ({error.strerror}); name a folder that exists"
+                f"--profile {path}: cannot be written ({error.strerror}); name a file in a folder with room"
             ) from error
 
 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status."""
     args = parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # all end as Ctrl-C does, but for those that the parent had ignored
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     try:
         config = load_config(AppConfig, args.config, args.set)
         if args.print_config:
-            print(to_toml(config), end="")
+            print(to_toml(config), end="", flush=True)
             return 0
         if args.list_cameras:
             cameras = list_cameras()
-            print("\n".join(str(camera) for camera in cameras) or "no camera found")
+            print("\n".join(str(camera) for camera in cameras) or "no camera found", flush=True)
             return 0
         return track(args, config)
     except ConfigError as error:
@@ -437,6 +467,9 @@ def main(argv: list[str] | None = None) -> int:
     except FaceTrackError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # stdout on a full disk
+        print(f"app.py: {error.strerror or error}; is the disk full?", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -444,6 +477,6 @@ def main(argv: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     status = main()
-    with contextlib.suppress(OSError):  # a reader that left
+    with contextlib.suppress(OSError, AttributeError):  # a reader that left, or none from the start
         sys.stdout.flush()
     os._exit(status)  # all is closed; taking numba and its compiler apart would cost a sixth of a second

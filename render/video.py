@@ -74,7 +74,10 @@ class VideoSink:
         self.sound = ""
         self._size_wh = size_wh
         self._fps = fps
-        self._sound_path = sound_path
+        # Absolute, because in a relative path ffmpeg takes a dash in front for an option, a colon for a protocol's.
+        is_file = sound_path is not None and "://" not in sound_path
+        self._sound_path = os.path.abspath(sound_path) if is_file else sound_path
+        path = path.absolute()
         self._read_to_end = read_to_end
         # Pictures that are joined with sound later wait as .mp4: .mkv does not store in which order frames of varying
         # distance are decoded, and ffmpeg guesses wrongly when it copies them.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 
 import cv2
@@ -171,6 +173,38 @@ def test_interrupted_output_is_playable(networks, empty_clip, tmp_path):
     assert len(records(log)) >= count - 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_while_the_libraries_load(tmp_path):
+    (tmp_path / "numpy.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([*APP, "--version"], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("signals", [("SIGINT",) * 4, ("SIGTERM",), ("SIGHUP",)])
+def test_impatience_does_not_spoil_the_output(signals, networks, tmp_path):
+    endless = "import sys\nwhile True: sys.stdout.buffer.write(bytes(640 * 480 * 3))"
+    out = tmp_path / "out.mp4"
+    with subprocess.Popen([sys.executable, "-c", endless], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as sender:
+        process = subprocess.Popen(
+            [*APP, "-f", "-", "--set", "source.size=640x480", "--set", "source.fps=30", "-o", str(out),
+             "--log", str(tmp_path / "log.jsonl"), *map(str, networks)],
+            stdin=sender.stdout, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        )  # fmt: skip
+        log = tmp_path / "log.partial.jsonl"
+        deadline = time.monotonic() + 60
+        while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for name in signals:
+            process.send_signal(getattr(signal, name))
+            time.sleep(0.03)
+        _, errors = process.communicate(timeout=60)
+        sender.kill()
+    assert (process.returncode, errors) == (130, "interrupted\n")
+    assert cv2.VideoCapture(str(out)).read()[0]
+
+
 # What goes wrong
 
 
@@ -179,6 +213,7 @@ def test_interrupted_output_is_playable(networks, empty_clip, tmp_path):
     [
         ([], ["one source"]),
         (["-f", "x.mp4", "--webcam"], ["one source"]),
+        (["--webcam", "-1"], ["--webcam", "--list-cameras"]),
         (["-f", "x.mp4", "--max-frames", "0"], ["--max-frames"]),
         (["-f", "x.mp4", "--start", "-1"], ["--start"]),
         (["-f", "x.mp4", "--renderer", "vulkan"], ["vulkan"]),
@@ -266,3 +301,40 @@ def test_tiny_pictures(networks, tmp_path):
     done = run("-f", tmp_path / "one.png", "-o", tmp_path / "out.png", *networks)
     assert done.returncode == 0, done.stderr
     assert cv2.imread(str(tmp_path / "out.png")).shape == (1, 1, 3)
+
+
+def test_a_full_disk_leaves_no_half_log_under_its_name(networks, empty_clip, tmp_path):
+    resource = pytest.importorskip("resource")  # limits the size of files, which stands for a full disk
+    log = tmp_path / "log.jsonl"
+    done = subprocess.run(
+        [*APP, "-f", str(empty_clip), "--no-window", "--log", str(log), *map(str, networks)],
+        capture_output=True, text=True, cwd=ROOT, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+    )  # fmt: skip
+    assert_one_line(done, 1, "log.jsonl", "File too large", "log.partial.jsonl holds")
+    assert [path.name for path in tmp_path.iterdir()] == ["log.partial.jsonl"]
+
+
+def test_a_full_disk_leaves_no_half_trace(networks, empty_clip, tmp_path):
+    resource = pytest.importorskip("resource")
+    done = subprocess.run(
+        [*APP, "-f", str(empty_clip), "--no-window", "--profile", str(tmp_path / "t.json"), *map(str, networks)],
+        capture_output=True, text=True, cwd=ROOT, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+    )  # fmt: skip
+    assert_one_line(done, 1, "t.json", "File too large")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full")
+def test_nobody_reads_what_is_printed(networks, empty_clip, tmp_path):
+    """A log is written all the same; where the print is all there is, it counts."""
+    command = [*APP, "-f", str(empty_clip), "--log", str(tmp_path / "log.jsonl"), *map(str, networks)]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert len(records(tmp_path / "log.jsonl")) == 40
+        printed = subprocess.run([*APP, "--print-config"], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert_one_line(printed, 1, "No space left")
+    closed = subprocess.run([*APP, "--print-config"], preexec_fn=lambda: os.close(1), stderr=subprocess.PIPE, cwd=ROOT)
+    assert b"Traceback" not in closed.stderr

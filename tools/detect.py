@@ -21,8 +21,8 @@ from tracker.errors import ConfigError, FaceTrackError
 from tracker.source import open_source
 
 
-def detect_all(source: str, log: Path, config: AppConfig) -> tuple[int, int]:
-    """Detect in every frame of a source; returns the numbers of frames and of boxes."""
+def detect_all(source: str, log: Path, config: AppConfig) -> tuple[int, int, list[str]]:
+    """Detect in every frame of a source; returns the numbers of frames and of boxes, and what was skipped and why."""
     detector = open_detector(config.detector, config.runtime)
     frames = boxes = 0
     partial = log.with_name(f"{log.name}.partial")
@@ -46,7 +46,7 @@ def detect_all(source: str, log: Path, config: AppConfig) -> tuple[int, int]:
         partial.unlink(missing_ok=True)
         raise
     os.replace(partial, log)
-    return frames, boxes
+    return frames, boxes, opened.skipped
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,12 +61,21 @@ def main(arguments: list[str] | None = None) -> int:
         options.set.append(f"detector.min_score={options.min_score}")
     try:
         config = load_config(AppConfig, options.config, options.set)
-        frames, boxes = detect_all(options.file, options.log, config)
-    except (FaceTrackError, OSError) as error:
+        frames, boxes, skipped = detect_all(options.file, options.log, config)
+    except FaceTrackError as error:
         print(f"tools.detect: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
+    except OSError as error:
+        reason = error.strerror or error
+        print(f"tools.detect: {options.log}: cannot be written ({reason})", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     print(f"{frames} frames, {boxes} boxes -> {options.log}")
-    return 0
+    for line in skipped:
+        print(f"skipped: {line}", file=sys.stderr)
+    return 1 if skipped else 0
 
 
 if __name__ == "__main__":

@@ -44,10 +44,14 @@ def _face_record(face: FaceTrack) -> dict:
 
 
 class JsonLinesLog:
-    """Writes records to `path`, which gets its name when the log is closed; what was written so far is never lost."""
+    """Writes records to `path`, which gets its name when the log is closed.
+
+    What was written so far is never lost: when writing fails it stays under the temporary name, its last line cut.
+    """
 
     def __init__(self, path: Path):
         self._path = path
+        self._failed = False
         self._partial = path.with_name(f"{path.stem}.partial{path.suffix}")
         try:
             self._file = open(self._partial, "w", encoding="utf-8", newline="\n")
@@ -60,7 +64,8 @@ class JsonLinesLog:
         try:
             self._file.write(json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n")
         except OSError as error:
-            raise SinkError(f"{self._path}: writing failed ({error.strerror}); the lines so far stay there") from error
+            self._failed = True
+            raise self._error(error) from error
 
     def close(self) -> None:
         """Finish the file and give it its name."""
@@ -69,6 +74,13 @@ class JsonLinesLog:
         try:
             self._file.close()
         except OSError as error:
-            raise SinkError(f"{self._path}: writing failed ({error.strerror}); the lines so far stay there") from error
-        finally:
-            self._partial.replace(self._path)
+            raise self._error(error) from error
+        if not self._failed:
+            try:
+                self._partial.replace(self._path)
+            except OSError as error:
+                raise self._error(error) from error
+
+    def _error(self, error: OSError) -> SinkError:
+        reason = error.strerror or error
+        return SinkError(f"{self._path}: writing failed ({reason}); {self._partial} holds the lines so far")

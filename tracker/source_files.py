@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import struct
 import threading
@@ -71,7 +72,9 @@ class VideoFile(Source):
         if self._timeout_s is not None:
             timeout_ms = int(self._timeout_s * 1000)
             options = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
-        capture = cv2.VideoCapture(self.name, cv2.CAP_FFMPEG, options)
+        # in a relative path ffmpeg would take what stands before a colon for a protocol
+        name = os.path.abspath(self.name) if self._timeout_s is None else self.name
+        capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, options)
         if not capture.isOpened():
             capture.release()
             raise SourceError(

@@ -288,6 +288,21 @@ def test_a_full_disk(tmp_path, count):
     assert os.listdir(path.parent) == []
 
 
+def test_relative_names_that_ffmpeg_would_misread(clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-in 12:30.mp4").write_bytes(clip.read_bytes())
+    with open_source("-in 12:30.mp4", max_frames=3) as source:
+        sink = open_video_sink(
+            "-out 12:30.mp4", size_wh=source.size_wh, fps=source.fps, source_path=source.name, read_to_end=lambda: False
+        )
+        with sink:
+            for each in source:
+                sink.write(each.image, each)
+    assert sink.sound == "copied"
+    assert len(frames_of(tmp_path / "-out 12:30.mp4")) == 3
+    assert sorted(os.listdir(tmp_path)) == ["-in 12:30.mp4", "-out 12:30.mp4"]
+
+
 def test_pictures_survive_when_the_sound_cannot_be_joined(clip, tmp_path):
     (tmp_path / "out.joined.mp4").mkdir()  # stands in the way of joining
     sink = open_video_sink(tmp_path / "out.mp4", size_wh=(WIDTH, HEIGHT), fps=30.0, source_path=str(clip))

@@ -63,3 +63,21 @@ def test_mistakes_are_one_line(tmp_path, capsys, settings, options, status, word
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and word in error
     assert not list(tmp_path.iterdir())
+
+
+def test_an_unreadable_photo_is_skipped_and_told(tmp_path, settings, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), np.full((40, 60, 3), 90, np.uint8))
+    (folder / "b.png").write_bytes(b"nothing")
+    assert main(["-f", str(folder), "--log", str(tmp_path / "b.jsonl"), *settings]) == 1
+    assert "b.png" in capsys.readouterr().err
+    assert len(records(tmp_path / "b.jsonl")) == 1
+
+
+def test_a_log_that_cannot_be_written(tmp_path, settings, capsys):
+    photo = str(tmp_path / "a.png")
+    cv2.imwrite(photo, np.full((40, 60, 3), 90, np.uint8))
+    log = str(tmp_path / "none" / "b.jsonl")
+    assert main(["-f", photo, "--log", log, *settings]) == 1
+    assert capsys.readouterr().err == f"tools.detect: {log}: cannot be written (No such file or directory)\n"
