@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 # Grid of samples a frame is judged by; more add nothing, since a cut changes the whole picture.
 GRID_WH = (64, 36)
@@ -43,9 +44,19 @@ class CutDetector:
 def _samples(image: np.ndarray) -> np.ndarray:
     """About 64 x 36 samples of the green channel, each the mean of 2 x 2 px where there are so many, as float32."""
     step_y, step_x = (max(1, n // g) for n, g in zip(image.shape[:2], GRID_WH[::-1], strict=True))
-    green = image[..., 1]
     if min(step_x, step_y) < 2:
-        return green[::step_y, ::step_x].astype(np.float32)
-    parts = [green[y::step_y, x::step_x] for y in (0, 1) for x in (0, 1)]
-    height, width = (min(part.shape[axis] for part in parts) for axis in (0, 1))
-    return sum(part[:height, :width].astype(np.float32) for part in parts) / 4
+        return image[::step_y, ::step_x, 1].astype(np.float32)
+    return _means(image, step_y, step_x)
+
+
+@njit(cache=True)
+def _means(image, step_y, step_x):
+    """Means of 2 x 2 px of the green channel at a distance of `step_y` and `step_x` px, at least 2."""
+    rows, columns = (image.shape[0] + step_y - 2) // step_y, (image.shape[1] + step_x - 2) // step_x
+    means = np.empty((rows, columns), np.float32)
+    for row in range(rows):
+        for column in range(columns):
+            y, x = row * step_y, column * step_x
+            total = image[y, x, 1] + image[y, x + 1, 1] + image[y + 1, x, 1] + image[y + 1, x + 1, 1]
+            means[row, column] = total / 4
+    return means

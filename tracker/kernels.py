@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from tracker.cuts import CutDetector
 from tracker.fitting import LandmarkFitter
 from tracker.morphable import make_model
+from tracker.pose import pose_from_camera
+from tracker.smoothing import FaceFilter, Sample, SmoothingConfig
 
 LINES, CANDIDATES = 17, 3  # of the small model's contour
 
@@ -32,3 +35,8 @@ def load_kernels() -> None:
     one = np.ones(1, np.float32)
     model.vertices(one, one)
     LandmarkFitter(model)(model.landmarks(camera, one, one))
+    pose = pose_from_camera(camera)
+    smooth = FaceFilter(SmoothingConfig(), ("eyeBlink_L", "jawOpen"), pose)
+    for time_s in (0.0, 1.0):
+        smooth(Sample(camera, pose, np.ones(2, np.float32), time_s))
+    CutDetector()(np.zeros((72, 128, 3), np.uint8))

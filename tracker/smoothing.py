@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from numba import njit
 
 from tracker.pose import FLIP_Y, pose_from_camera
 from tracker.types import Pose
@@ -70,6 +71,7 @@ class SmoothingConfig:
             raise ValueError(f"lookahead={self.lookahead} is smoothing, which is not enabled")
 
 
+@njit(cache=True)
 def smoothing_factor(cutoff_hz: float, step_s: float) -> float:
     """Weight of the new sample in a first-order low-pass filter."""
     r = 2.0 * math.pi * cutoff_hz * step_s
@@ -90,18 +92,14 @@ class VectorFilter:
     def __call__(self, value: np.ndarray, time_s: float) -> np.ndarray:
         """Filter `value`, (n,) float, seen at `time_s`; a repeated or earlier time returns the last result."""
         if self._value is None:
-            self._value = self._raw = np.array(value, np.float64)
+            self._value, self._raw = np.array(value, np.float64), np.array(value, np.float64)
             self._speed, self._trend = np.zeros_like(self._value), np.zeros_like(self._value)
         elif time_s > self._time_s:
-            step_s = time_s - self._time_s
-            a = smoothing_factor(self._params.derivative_cutoff_hz, step_s)
-            self._speed = self._speed + a * ((value - self._raw) / step_s - self._speed)
-            gain, trend_gain = gains(self._params, length(self._speed), step_s)
-            predicted = self._value + self._trend * step_s
-            error = value - predicted
-            self._value = predicted + gain * error
-            self._trend = self._trend + trend_gain / step_s * error
-            self._raw = np.array(value, np.float64)
+            p = self._params
+            _follow(
+                np.asarray(value, np.float64), self._value, self._raw, self._speed, self._trend,
+                time_s - self._time_s, p.derivative_cutoff_hz, p.min_cutoff_hz, p.beta, p.trend,
+            )  # fmt: skip
         else:
             return self._value.copy()
         self._time_s = time_s
@@ -128,7 +126,8 @@ class RotationFilter:
             step_s = time_s - self._time_s
             a = smoothing_factor(self._params.derivative_cutoff_hz, step_s)
             self._speed = self._speed + a * (rotation_vector(rotation @ self._raw.T) / step_s - self._speed)
-            gain, trend_gain = gains(self._params, length(self._speed), step_s)
+            p = self._params
+            gain, trend_gain = gains(p.min_cutoff_hz, p.beta, p.trend, length(self._speed), step_s)
             predicted = cv2.Rodrigues(self._trend * step_s)[0] @ self._value
             error = rotation_vector(rotation @ predicted.T)
             self._value = cv2.Rodrigues(gain * error)[0] @ predicted
@@ -140,10 +139,28 @@ class RotationFilter:
         return self._value.copy()
 
 
-def gains(params: EuroParams, speed: float, step_s: float) -> tuple[float, float]:
+@njit(cache=True)
+def gains(min_cutoff_hz, beta, has_trend, speed, step_s):
     """How far the value, and the trend over a step, follow what was not foreseen."""
-    gain = smoothing_factor(params.min_cutoff_hz + params.beta * speed, step_s)
-    return gain, gain * gain / (2.0 - gain) if params.trend else 0.0
+    gain = smoothing_factor(min_cutoff_hz + beta * speed, step_s)
+    return gain, gain * gain / (2.0 - gain) if has_trend else 0.0
+
+
+@njit(cache=True)
+def _follow(new, value, raw, speed, trend, step_s, derivative_cutoff_hz, min_cutoff_hz, beta, has_trend):
+    """One step of a vector's filter; all arrays (n,) float64, `value`, `raw`, `speed` and `trend` are written."""
+    a = smoothing_factor(derivative_cutoff_hz, step_s)
+    squares = 0.0
+    for i in range(len(new)):
+        speed[i] += a * ((new[i] - raw[i]) / step_s - speed[i])
+        squares += speed[i] * speed[i]
+        raw[i] = new[i]
+    gain, trend_gain = gains(min_cutoff_hz, beta, has_trend, math.sqrt(squares), step_s)
+    for i in range(len(new)):
+        predicted = value[i] + trend[i] * step_s
+        error = new[i] - predicted
+        value[i] = predicted + gain * error
+        trend[i] += trend_gain / step_s * error
 
 
 def length(vector: np.ndarray) -> float:
