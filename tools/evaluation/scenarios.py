@@ -206,7 +206,8 @@ def judge(truth: list[dict[int, tuple[np.ndarray, int]]], found: list[list[tuple
         left = list(faces)
         for person in set(waited) - set(people):
             waited[person] = 0
-        for person, (middle, state) in people.items():
+        # who is seen first: a face that is covered has no claim on the face before it
+        for person, (middle, state) in sorted(people.items(), key=lambda entry: -entry[1][1]):
             near = min(left, key=lambda face: np.linalg.norm(face[1] - middle), default=None)
             if near is not None and np.linalg.norm(near[1] - middle) > 0.45 * FACE_PX:
                 near = None
