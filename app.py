@@ -468,7 +468,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"app.py: {error}", file=sys.stderr)
         return 1
     except OSError as error:  # stdout on a full disk
-        print(f"app.py: {error.strerror or error}; is the disk full?", file=sys.stderr)
+        print(f"app.py: {error.filename or 'stdout'}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

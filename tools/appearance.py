@@ -17,11 +17,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tools.manifest import describe, update_manifest
 from tracker import appearance
 
 FACES = Path(os.environ.get("FACET_MATERIAL", "../shared")) / "faces"
 LANDMARK_SCALE = 1.42
 CROP_PX = 112
+PROVENANCE = "average of {people} people's photographs, 8 x 8 px; tools/appearance.py"
 
 
 def load_thumbnails(photos_each: int = 8) -> dict[str, list[np.ndarray]]:
@@ -54,6 +56,8 @@ def main() -> None:
     half = len(names) // 2
     mean = np.mean([thumb for name in names[:half] for thumb in people[name]], axis=0).astype(np.float32)
     np.savez_compressed(args.output, mean=mean)
+    entry = describe(args.output, kind="appearance", licence="MIT", provenance=PROVENANCE.format(people=half))
+    update_manifest(args.output.parent / "manifest.toml", {"appearance": entry})
 
     rng = random.Random(1)
     same, other = [], []

@@ -12,6 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tracker.weights import find_entry
+
 SIDE = 8
 # side of the looked-at square / longer side of the landmarks' rectangle; more would compare backgrounds
 CORE = 1.14
@@ -52,7 +54,7 @@ def raw_thumbnail(crop: np.ndarray, landmark_scale: float) -> np.ndarray:
 
 @cache
 def _mean_thumbnail() -> np.ndarray:
-    with np.load(MEAN_FILE, allow_pickle=False) as data:
+    with np.load(find_entry(MEAN_FILE, "appearance").path, allow_pickle=False) as data:
         return data["mean"].astype(np.float32)
 
 

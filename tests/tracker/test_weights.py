@@ -120,3 +120,5 @@ def test_shipped_files_are_what_their_manifest_says():
         assert entry.kind in KINDS
         assert find_entry(entry.path).sha256 == entry.sha256
         assert entry.licence
+    files = {path.name for path in manifest.parent.iterdir() if path.suffix in (".npz", ".onnx")}
+    assert files <= {entry.path.name for entry in load_manifest(manifest).values()}, "each is in the manifest"
