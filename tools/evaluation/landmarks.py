@@ -1,6 +1,7 @@
 """How near the 68 landmarks lie to those that people annotated, beside 3DDFA_V2 on the same photographs.
 
     python -m tools.evaluate landmarks [--config PATH ...] [--json PATH]
+    python -m tools.evaluate landmarks --groups weights/regressor.onnx [--data runs/data]
 
 Detector, two crops and all: each photograph goes through the tracker alone, as `app.py` does with images. Only people
 that nobody trained on count (tools/data/split.py).
@@ -19,6 +20,7 @@ import numpy as np
 from app import AppConfig, build_tracker
 from tools.data import labels, material
 from tools.data.split import held_out
+from tools.evaluation import crops
 from tracker.config import load_config
 from tracker.stages import Stages
 from tracker.types import Frame
@@ -108,8 +110,14 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.evaluate landmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--config", action="append", help="settings to judge; default: ours and 3DDFA_V2's")
     parser.add_argument("--set", action="append", default=[], help="override for all of them")
+    parser.add_argument("--groups", metavar="WEIGHTS", help="errors by group of photographs instead")
+    parser.add_argument("--data", type=Path, default=Path("runs/data"), help="what `tools.data.build faces` wrote")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args(arguments)
+    if args.groups:
+        for name, row in by_group(args.groups, args.data).items():
+            print(f"{name}: {row['photographs']} photographs, NME {row['nme']:.2f} %")
+        return 0
     photographs = held_out_photographs()
     pairs = [(image, truth) for _, image, truth in photographs]
     yaw = np.abs(teacher_yaw([name for name, *_ in photographs]))
@@ -126,6 +134,26 @@ def main(arguments: list[str]) -> int:
     if args.json:
         args.json.write_text(json.dumps(results, indent=2) + "\n")
     return 0
+
+
+def by_group(weights: str, folder: Path) -> dict[str, dict[str, float]]:
+    """NME on the held-out photographs of each group against the labellers' points, in crops as tracking takes them."""
+    network, model = crops.load(weights)
+    images, table = crops.cut_faces(folder)
+    results = {}
+    for group in np.unique(table["group"]):
+        rows = np.flatnonzero(table["held_out"] & (table["group"] == group))
+        places = [crops.place(table["points"][row], network.crop_spec) for row in rows]
+        pictures = [crops.warp(images[row], place, network.size) for row, place in zip(rows, places, strict=True)]
+        if not pictures:
+            continue
+        faces = crops.regress(network, np.stack(pictures))
+        points = np.stack([model.landmarks(f.camera, f.shape, f.expression)[:, :2] for f in faces])
+        truth = np.stack(
+            [table["points"][row] @ place[:, :2].T + place[:, 2] for row, place in zip(rows, places, strict=True)]
+        )
+        results[str(group)] = {"photographs": len(rows), "nme": metrics(points, truth)["nme"]}
+    return results
 
 
 def teacher_yaw(names: list[str]) -> np.ndarray:
