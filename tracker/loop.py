@@ -20,7 +20,7 @@ from tracker.regressor import Regressor
 from tracker.runtime import RuntimeConfig
 from tracker.smoothing import FaceFilter, Sample, SmoothingConfig, both_ways
 from tracker.stages import Stages
-from tracker.tracks import Observation, Slot, TrackerConfig, Tracks, Verdict, is_plausible, judge, mark_covered
+from tracker.tracks import Observation, Slot, TrackerConfig, Tracks, Verdict, compare_with, is_plausible, judge
 from tracker.types import Box, Detector, FaceTrack, Frame, Roi, TrackState
 from tracker.weights import find_entry
 
@@ -249,13 +249,18 @@ class FaceTracker:
 
     def _seed(self, frame: Frame, boxes: Sequence[Box], doubtful: Sequence[Slot]) -> None:
         """End the doubtful tracks that no box confirms; start tracks on boxes without one."""
-        mark_covered(self._tracks.active, boxes, frame.time_s)
+        wrong = compare_with(boxes, self._tracks.active, frame.time_s)
+        for slot in wrong:
+            self._lose(slot, frame.time_s)
         for slot in doubtful:
+            if slot in wrong:
+                continue
             another_face = slot.appearance.likeness(slot.seen.thumbnail) < self._config.sudden_change
             if slot.verified_s != frame.time_s or another_face:
                 self._lose(slot, frame.time_s)
             elif slot.seen.thumbnail is not slot.appearance.last:
                 self._tracks.carry_on(slot, slot.seen)
+                slot.usual_px_per_mm = slot.seen.pose.scale_px_per_mm
         room = self._config.max_faces - len(self._tracks.active)
         boxes = [box for box in boxes if not self._tracks.is_covered(box)][:room]
         spec = self._regressor.crop_spec

@@ -28,7 +28,9 @@ class TrackerConfig:
     keep_score: float = 0.25
     min_face_px: float = 8.0  # a smaller face is given up
     min_inside: float = 0.35  # share of the landmarks that must lie in the picture
-    max_resize: float = 1.6  # no face grows or shrinks faster in one frame
+    max_resize: float = (
+        1.6  # no face grows or shrinks faster in one frame; beyond it in a second, the detector is asked
+    )
     max_shape_energy: float = 6.0  # mean square of the shape coefficients in standard deviations
     # likeness of thumbnails, calibrated by tools/appearance.py
     same_person: float = 0.57  # 95 % of strangers stay below
@@ -92,6 +94,7 @@ class Slot:
     shape_weight: float = 0.0
     neutral: np.ndarray | None = None  # (N, 3) vertices of `neutral_shape`, baked once the shape has settled
     neutral_shape: np.ndarray | None = None
+    usual_px_per_mm: float = 0.0  # scale, averaged over about a second
     lost_s: float = 0.0
     verified_s: float = 0.0
 
@@ -113,6 +116,9 @@ def judge(slot: Slot, new: Observation, size_wh: tuple[int, int], config: Tracke
     growth = new.pose.scale_px_per_mm / slot.seen.pose.scale_px_per_mm
     if not 1 / config.max_resize <= growth <= config.max_resize:
         return Verdict.WRONG
+    usual = new.pose.scale_px_per_mm / slot.usual_px_per_mm
+    if not 1 / config.max_resize <= usual <= config.max_resize:
+        return Verdict.DOUBTFUL
     if new.shape_energy > config.max_shape_energy or slot.appearance.likeness(new.thumbnail) < config.sudden_change:
         return Verdict.DOUBTFUL
     return Verdict.GOOD
@@ -137,6 +143,15 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     width, height = np.minimum(a[2:4], b[2:4]) - np.maximum(a[:2], b[:2])
     smaller = min(np.prod(a[2:4] - a[:2]), np.prod(b[2:4] - b[:2]))
     return float(width * height / smaller) if width > 0 and height > 0 and smaller > 0 else 0.0
+
+
+def fits(box: np.ndarray, face: np.ndarray) -> bool:
+    """Whether a detector's box and a rectangle of landmarks, on one face, are of one size: intersection over union.
+
+    Boxes take in more of the forehead than landmarks do, and those of a profile more of the head.
+    """
+    width, height = np.maximum(np.minimum(box[2:4], face[2:4]) - np.maximum(box[:2], face[:2]), 0)
+    return bool(width * height >= 0.3 * (np.prod(box[2:4] - box[:2]) + np.prod(face[2:4] - face[:2]) - width * height))
 
 
 class Tracks:
@@ -203,6 +218,8 @@ class Tracks:
     def carry_on(self, slot: Slot, new: Observation, detected: bool = False) -> None:
         """Add one frame to a track."""
         slot.seen, slot.detected = new, detected
+        scale = new.pose.scale_px_per_mm
+        slot.usual_px_per_mm = scale if detected else slot.usual_px_per_mm + (scale - slot.usual_px_per_mm) / 30
         slot.likeness = slot.appearance.likeness(new.thumbnail)
         slot.appearance.add(new.thumbnail)
         slot.good_frames += 1
@@ -233,9 +250,17 @@ class Tracks:
         return best
 
 
-def mark_covered(slots: Iterable[Slot], boxes: Iterable[Box], time_s: float) -> None:
-    """Note on each slot that the detector confirmed it, where one of the boxes lies on it."""
+def compare_with(boxes: Iterable[Box], slots: Iterable[Slot], time_s: float) -> list[Slot]:
+    """Note on each slot whether one of the detector's boxes confirms it; returns those on a face of another size.
+
+    A crop that has shrunk to a part of a face, or grown far beyond it, may keep itself so for ever.
+    """
     rectangles = [np.array([box.x_min, box.y_min, box.x_max, box.y_max]) for box in boxes]
+    wrong = []
     for slot in slots:
-        if any(overlap(rectangle, slot.seen.box) > 0.5 for rectangle in rectangles):
+        near = [rectangle for rectangle in rectangles if overlap(rectangle, slot.seen.box) > 0.5]
+        if any(fits(rectangle, slot.seen.box) for rectangle in near):
             slot.verified_s = time_s
+        elif near:
+            wrong.append(slot)
+    return wrong

@@ -31,7 +31,12 @@ def people(*states):
     ],
 )
 def test_counts(truth, found, counts):
+    found = [[(*face, FACE_PX) for face in faces] for faces in found]
     assert tuple(judge(truth, found).values()) == counts
+
+
+def test_a_track_on_the_nose_alone_is_false():
+    assert tuple(judge(people(SEEN), [[(1, HERE, FACE_PX / 3)]]).values()) == (1, 1, 1, 0)
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.5, 2.0])
