@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -26,6 +27,8 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 if __name__ == "__main__":
     # Where SciPy is installed numba loads it, for linear algebra that no kernel of ours has: a quarter of a second.
     sys.modules.setdefault("scipy", None)
+    # What loads now stays; looking for garbage in it meanwhile takes a twentieth of a second.
+    gc.disable()
 
 from detect import DetectorConfig, open_detector
 from render.image import ImageSink
@@ -384,6 +387,9 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         progress = Progress(source.frame_count_hint, enabled=not args.quiet and sys.stderr.isatty() and not window)
         parts.callback(progress.close)
         summary = Summary()
+        # all that is there stays: searching it for garbage would hold up a frame by many ms
+        gc.freeze()
+        gc.enable()
         try:
             run(source, tracker, renderer, sink, window, log, stages, progress, summary, args.sync)
         finally:
