@@ -28,10 +28,10 @@ from tracker.weights import MANIFEST_NAME
 BOX_TOLERANCE_PX = 0.01  # per 100 px of the picture's longer side
 SCORE_TOLERANCE = 1e-4
 # chosen on the photographs kept for validation (tools/evaluation/detector.py)
-NMS_IOU = 0.45
-SMALLEST_FACE_PX = 12.0
-MIN_INPUT_PX = 224
-DEFAULT_OVERLAP = 0.38  # the expected overlap from which on a box counts as a face: becomes a score of 0.5
+NMS_IOU = 0.5
+SMALLEST_FACE_PX = 10.0
+MIN_INPUT_PX = 192
+DEFAULT_OVERLAP = 0.5  # the expected overlap from which on a box counts as a face: becomes a score of 0.5
 PROVENANCE = "trained from scratch by tools/train_detector.py; data and limits in detector.md"
 
 
