@@ -51,6 +51,12 @@ def write_json(path: Path, results: dict) -> None:
     path.write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n", encoding="utf-8")
 
 
+def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """What stands before a `--`, and after it: what is for a benchmark, and what for app.py."""
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:at], arguments[at + 1 :]
+
+
 def has_upstream() -> bool:
     """Whether the imported networks of FaceBoxes and 3DDFA_V2 are there to be measured beside ours."""
     return (ROOT / "weights" / "upstream" / "manifest.toml").exists()

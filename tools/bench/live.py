@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 import app
-from tools.bench.common import default_config
+from tools.bench.common import default_config, split_arguments
 from tools.bench.parts import read_frames, there_and_back
 from tracker.source import open_source
 from tracker.types import Frame
@@ -124,8 +124,8 @@ def main() -> int:
     parser.add_argument("clip", type=Path)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--draw", action="store_true", help="draw the pictures, too")
-    args, options = parser.parse_known_args()
-    options = [option for option in options if option != "--"]
+    own, options = split_arguments(sys.argv[1:])
+    args = parser.parse_args(own)
     if config := default_config():
         options = ["--config", str(config), *options]
     frames = read_frames(args.clip, FRAMES)
