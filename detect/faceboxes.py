@@ -18,6 +18,8 @@ from tracker.weights import WeightsEntry
 MAX_ENLARGEMENT = 2.0
 # of hopeless pictures, a million pixels long and one high
 MAX_INPUT_PX = 8192
+# of the overview against the input; with less, all faces fit into what the network learnt
+MIN_OVERVIEW_SHRINKAGE = 1.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,9 @@ class _Limits:
     max_width_px: int
     max_height_px: int
     nms_iou: float
+    # faces larger than those the network learnt: a large input is looked at once more, shrunk to this, longer side
+    overview_px: int  # 0: it is not
+    overview_face_px: float  # lower faces of the overview do not count, they were seen before
     candidates: int = 5000
     limit: int = 750
 
@@ -89,6 +94,8 @@ class FaceBoxes:
             max_width_px=entry.get("max_width_px", int, MAX_INPUT_PX),
             max_height_px=entry.get("max_height_px", int, MAX_INPUT_PX),
             nms_iou=entry.get("nms_iou", float),
+            overview_px=entry.get("overview_px", int, 0),
+            overview_face_px=entry.get("overview_face_px", float, 0.0),
         )
         outputs = {
             "faceboxes": {"offsets": (None, None, 4), "scores": (None, None)},
@@ -120,26 +127,38 @@ class FaceBoxes:
         height, width = image.shape[:2]
         if height == 0 or width == 0:
             return ()
-        scale = self.input_scale(width, height)
-        resized = _resized(image, scale, self._limits.dialect)
-        if self._limits.dialect == "faceboxes":
-            offsets, scores = self._session.run(image=resized[None])
-            priors = make_priors(*resized.shape[:2])
-            boxes, scores = decode(offsets[0], scores[0], priors, self._config.min_score)
-            # 3DDFA_V2 divides by the scale that was asked for, not by the one that whole pixels allow
-            to_image = np.full(4, 1 / scale)
-            edge_px = 1.0
-        else:
-            boxes, scores = self._session.run(image=resized[None])
-            good = scores > self._config.min_score
-            boxes, scores = boxes[good], scores[good]
-            to_image = np.array([width / resized.shape[1], height / resized.shape[0]] * 2)
-            edge_px = 0.0
         limits = self._limits
+        scale = self.input_scale(width, height)
+        if limits.dialect == "faceboxes":
+            boxes, scores = self._from_priors(image, scale)
+            # 3DDFA_V2 divides by the scale that was asked for, not by the one that whole pixels allow
+            to_image, edge_px = 1 / scale, 1.0
+        else:
+            boxes, scores = self._from_graph(image, scale)
+            overview = limits.overview_px / max(width, height)
+            if 0 < overview < scale / MIN_OVERVIEW_SHRINKAGE:
+                large, sure = self._from_graph(image, overview)
+                seen = (large[:, 3] - large[:, 1]) * overview >= limits.overview_face_px
+                boxes, scores = np.concatenate([boxes, large[seen]]), np.concatenate([scores, sure[seen]])
+            to_image, edge_px = 1.0, 0.0
         boxes, scores = best_boxes(boxes, scores, limits.nms_iou, edge_px, limits.candidates, limits.limit)
         return tuple(
             Box(*box, score=score) for box, score in zip((boxes * to_image).tolist(), scores.tolist(), strict=True)
         )
+
+    def _from_priors(self, image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (n, 4) in px of the input and scores (n,) of a network that answers with offsets."""
+        resized = _resized(image, scale, self._limits.dialect)
+        offsets, scores = self._session.run(image=resized[None])
+        return decode(offsets[0], scores[0], make_priors(*resized.shape[:2]), self._config.min_score)
+
+    def _from_graph(self, image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (n, 4) in px of the image and scores (n,) of a network that answers with boxes."""
+        resized = _resized(image, scale, self._limits.dialect)
+        boxes, scores = self._session.run(image=resized[None])
+        good = scores > self._config.min_score
+        back = np.array([image.shape[1] / resized.shape[1], image.shape[0] / resized.shape[0]] * 2, np.float32)
+        return boxes[good] * back, scores[good]
 
     def input_scale(self, width: int, height: int) -> float:
         """Side of the network's input / side of the image, before rounding to whole pixels."""

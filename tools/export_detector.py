@@ -31,6 +31,7 @@ SCORE_TOLERANCE = 1e-4
 NMS_IOU = 0.5
 SMALLEST_FACE_PX = 10.0
 MIN_INPUT_PX = 192
+OVERVIEW_PX, OVERVIEW_FACE_PX = 320, 56.0
 DEFAULT_OVERLAP = 0.5  # the expected overlap from which on a box counts as a face: becomes a score of 0.5
 PROVENANCE = "trained from scratch by tools/train_detector.py; data and limits in detector.md"
 
@@ -165,6 +166,8 @@ def main() -> None:
         smallest_face_px=SMALLEST_FACE_PX,
         min_input_px=MIN_INPUT_PX,
         nms_iou=NMS_IOU,
+        overview_px=OVERVIEW_PX,
+        overview_face_px=OVERVIEW_FACE_PX,
     )
     update_manifest(args.out.parent / MANIFEST_NAME, {args.out.stem: table})
     print(f"{args.out}: {args.out.stat().st_size} bytes, differs by {box_px:.1e} px and {score:.1e} of score")

@@ -130,6 +130,17 @@ def test_small_pictures_are_hardly_shrunk(tmp_path, width, height, scale):
     assert detector.input_scale(width, height) == pytest.approx(scale)
 
 
+def test_large_faces_are_sought_in_an_overview(tmp_path):
+    known = [[2, 2, 12, 14], [20, 10, 60, 50]]  # found in every input, in px of it
+    values = {"overview_px": 80, "overview_face_px": 30.0}
+    entry = write_boxes_network(tmp_path, known, [0.7, 0.9], **values)
+    image = np.full((180, 320, 3), 99, np.uint8)
+    found = FaceBoxes.open(entry, DetectorConfig(min_face_px=10))(image)
+    boxes = {(b.x_min, b.y_min, b.x_max, b.y_max) for b in found}
+    assert boxes == {(2, 2, 12, 14), (20, 10, 60, 50), (80, 40, 240, 200)}
+    assert len(FaceBoxes.open(entry, DetectorConfig(min_face_px=30))(image)) == 2  # the input is small itself
+
+
 def test_a_shrunk_picture_keeps_its_mean(tmp_path):
     """The average of what is thrown away must not alias: a fine chequerboard turns grey."""
     image = np.zeros((240, 320, 3), np.uint8)
