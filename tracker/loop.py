@@ -97,7 +97,6 @@ class FaceTracker:
         self._smoothing = smoothing
         self._camera = camera
         self._stages = stages or Stages()
-        self._fitters: dict[int, LandmarkFitter] = {}
         self._waiting: deque[tuple[Frame, tuple[Sighting, ...]]] = deque()  # frames that wait for those after them
         self._beside = ThreadPoolExecutor(1, "facet-detector") if live else None
         self.with_vertices = False  # whether `step` fills FaceTrack.vertices
@@ -142,7 +141,6 @@ class FaceTracker:
         self._newcomers: Future | None = None  # a search beside the loop
         self._tracks = Tracks(self._config)
         self._is_cut = CutDetector()
-        self._fitters.clear()
         self._detected_s: float | None = None
         self._wants_detection = False
 
@@ -223,7 +221,7 @@ class FaceTracker:
         for slot, seen in zip(slots, self._observe(frame.image, rois), strict=True):
             verdict = judge(slot, seen, size_wh, self._config)
             if verdict is Verdict.WRONG:
-                self._lose(slot, frame.time_s)
+                self._tracks.lose(slot, frame.time_s)
                 self._detected_s = None
                 continue
             if verdict is Verdict.DOUBTFUL or (
@@ -251,13 +249,13 @@ class FaceTracker:
         """End the doubtful tracks that no box confirms; start tracks on boxes without one."""
         wrong = compare_with(boxes, self._tracks.active, frame.time_s)
         for slot in wrong:
-            self._lose(slot, frame.time_s)
+            self._tracks.lose(slot, frame.time_s)
         for slot in doubtful:
             if slot in wrong:
                 continue
             another_face = slot.appearance.likeness(slot.seen.thumbnail) < self._config.sudden_change
             if slot.verified_s != frame.time_s or another_face:
-                self._lose(slot, frame.time_s)
+                self._tracks.lose(slot, frame.time_s)
             elif slot.seen.thumbnail is not slot.appearance.last:
                 self._tracks.carry_on(slot, slot.seen)
                 slot.usual_px_per_mm = slot.seen.pose.scale_px_per_mm
@@ -313,10 +311,6 @@ class FaceTracker:
         every_s = self._config.return_s if self._tracks.remembers else self._config.redetect_s
         return self._tracks.has_room and not 0 <= time_s - self._detected_s < every_s
 
-    def _lose(self, slot: Slot, time_s: float) -> None:
-        self._tracks.lose(slot, time_s)
-        self._fitters.pop(slot.id, None)
-
     def _sight(self, slot: Slot, frame: Frame) -> Sighting:
         """What is seen of a track in this frame, smoothed by what was seen before."""
         seen = slot.seen
@@ -345,9 +339,9 @@ class FaceTracker:
             shape = slot.shape_mean.copy()
             landmarks = self._model.landmarks(camera, shape, expression)
         if self.mesh_model is not self._model:
-            if slot.id not in self._fitters:
-                self._fitters[slot.id] = LandmarkFitter(self.mesh_model, jaw_slides=self._model.sparse.lines > 0)
-            fitted = self._fitters[slot.id](landmarks)
+            if slot.fitter is None:
+                slot.fitter = LandmarkFitter(self.mesh_model, jaw_slides=self._model.sparse.lines > 0)
+            fitted = slot.fitter(landmarks)
             camera, shape, expression = fitted.camera, fitted.shape, fitted.expression
         vertices = None
         if self.with_vertices:

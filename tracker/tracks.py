@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracker.appearance import Appearance
+from tracker.fitting import LandmarkFitter
 from tracker.smoothing import FaceFilter
 from tracker.types import Box, Pose, Roi, TrackState
 
@@ -24,6 +25,7 @@ class TrackerConfig:
     verify_s: float = 0.5  # how often the detector must confirm a track whose network tells no score
     memory_s: float = 3.0  # how long a lost face keeps its ID
     confirm_frames: int = 3  # good frames until a tentative track counts as tracked
+    young_frames: int = 30  # good frames for which a track may still turn out to be one that was lost nearby
     start_score: float = 0.5  # a track begins above, and ends below the other
     keep_score: float = 0.25
     min_face_px: float = 8.0  # a smaller face is given up
@@ -40,7 +42,7 @@ class TrackerConfig:
     def __post_init__(self):
         if self.max_faces < 1:
             raise ValueError(f"max_faces must be at least 1, got {self.max_faces}")
-        for name in ("redetect_s", "return_s", "verify_s", "memory_s", "confirm_frames", "min_face_px"):
+        for name in ("redetect_s", "return_s", "verify_s", "memory_s", "confirm_frames", "young_frames", "min_face_px"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("start_score", "keep_score", "min_inside"):
@@ -95,6 +97,8 @@ class Slot:
     neutral: np.ndarray | None = None  # (N, 3) vertices of `neutral_shape`, baked once the shape has settled
     neutral_shape: np.ndarray | None = None
     usual_px_per_mm: float = 0.0  # scale, averaged over about a second
+    perhaps: Slot | None = None  # a lost face that this one may turn out to be
+    fitter: LandmarkFitter | None = None  # of the face model that is drawn, where it is another one
     lost_s: float = 0.0
     verified_s: float = 0.0
 
@@ -181,7 +185,7 @@ class Tracks:
             self._slots.remove(slot)
             return
         slot.state, slot.lost_s = TrackState.LOST, time_s
-        slot.filter, slot.good_frames = None, 0
+        slot.filter, slot.fitter, slot.perhaps, slot.good_frames = None, None, None, 0
 
     def lose_all(self, time_s: float) -> None:
         for slot in self.active:
@@ -206,7 +210,7 @@ class Tracks:
         """Begin a track, or take up a remembered one that this face belongs to."""
         slot = self._recognise(new)
         if slot is None:
-            slot = Slot(self._next_id, Appearance())
+            slot = Slot(self._next_id, Appearance(), perhaps=self._lost_near(new.box))
             self._next_id += 1
             self._slots.append(slot)
         else:
@@ -225,6 +229,25 @@ class Tracks:
         slot.good_frames += 1
         if slot.state is TrackState.TENTATIVE and slot.good_frames >= self._config.confirm_frames:
             slot.state = TrackState.TRACKED
+        if slot.perhaps is not None:
+            self._reconsider(slot)
+
+    def _lost_near(self, box: np.ndarray) -> Slot | None:
+        """The lost slot that went from nearest to here, if it was near; who comes out from behind somebody began so."""
+        size = float((box[2:4] - box[:2]).max())
+        lost = [slot for slot in self._slots if slot.state is TrackState.LOST and slot.seen is not None]
+        apart = [float(np.linalg.norm(box[:2] + box[2:4] - s.seen.box[:2] - s.seen.box[2:4])) / 2 for s in lost]
+        return lost[int(np.argmin(apart))] if lost and min(apart) < 1.5 * size else None
+
+    def _reconsider(self, slot: Slot) -> None:
+        """Give a young track the ID of the lost one that it may be, once it looks like it."""
+        lost = slot.perhaps
+        if lost not in self._slots or lost.state is not TrackState.LOST or slot.good_frames > self._config.young_frames:
+            slot.perhaps = None
+        elif lost.appearance.likeness(slot.seen.thumbnail) >= self._config.same_person:
+            slot.id, slot.appearance, slot.perhaps = lost.id, lost.appearance, None
+            slot.appearance.add(slot.seen.thumbnail)
+            self._slots.remove(lost)
 
     def lose_duplicates(self, time_s: float) -> None:
         """Where two tracks sit on one face, the one that it resembles less is lost."""

@@ -111,6 +111,37 @@ def test_a_lost_face_comes_back_to_its_id_by_its_looks():
     assert not tracks.remembers
 
 
+def test_who_comes_out_from_behind_somebody_gets_the_id_back():
+    """Half covered it looks like nobody known; once it is seen whole, it is known again, and stays so."""
+    tracks, slot = tracked(seen(x=300, looks=3))
+    tracks.lose(slot, 1.0)
+    young = tracks.start(seen(x=240, looks=8), 1.5)
+    assert young.id != slot.id
+    for _ in range(5):
+        tracks.carry_on(young, seen(x=235, looks=8))
+    known = slot.id
+    tracks.carry_on(young, seen(x=230, looks=3))
+    assert [s.id for s in tracks.active] == [known]
+    assert not tracks.remembers
+    tracks.carry_on(young, seen(x=230, looks=8))
+    assert young.id == known
+
+
+@pytest.mark.parametrize("how", ["far away", "later", "a cut between"])
+def test_a_stranger_keeps_an_id_of_its_own(how):
+    tracks, slot = tracked(seen(x=300, looks=3))
+    if how == "a cut between":
+        tracks.lose_all(1.0)
+    else:
+        tracks.lose(slot, 1.0)
+    young = tracks.start(seen(x=600 if how == "far away" else 290, looks=8), 1.5)
+    own = young.id
+    for _ in range(40 if how == "later" else 3):
+        tracks.carry_on(young, seen(looks=8))
+    tracks.carry_on(young, seen(looks=3))
+    assert young.id == own != slot.id
+
+
 def test_looks_are_those_of_the_whole_track():
     looks = Appearance()
     for index in range(5):
