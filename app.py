@@ -96,9 +96,9 @@ class Summary:
         self.with_face += bool(faces)
         self.ids.update((frame.source, face.id) for face in faces)
 
-    def text(self, output: Path | None) -> str:
+    def text(self, output: Path | None, unit: str) -> str:
         seconds = time.perf_counter() - self.started_s
-        what = "no frame" if not self.frames else f"{self.frames} frame{'s' * (self.frames != 1)}"
+        what = f"{self.frames or 'no'} {unit}{'s' * (self.frames > 1)}"
         found = f"{len(self.ids)} face{'s' * (len(self.ids) != 1)}, in {self.with_face}" if self.ids else "no face"
         where = f" -> {output}" if output else ""
         return f"{what}: {found}; {seconds:.1f} s, {self.frames / max(seconds, 1e-9):.1f} fps{where}"
@@ -161,12 +161,15 @@ def frames_of(source: Source):
 
 def tracked(frames, tracker: FaceTracker, stages: Stages):
     """Each frame with its faces, in order; with a lookahead they come some frames later."""
+    begin_ns = time.perf_counter_ns()
     while (frame := next_frame(frames, stages)) is not None:
         start_ns = time.perf_counter_ns()
         done = tracker.push(frame)
         stages.add("step_detect" if tracker.detected else "step", start_ns, time.perf_counter_ns())
         yield from done
-        stages.add("frame", start_ns, time.perf_counter_ns())
+        end_ns = time.perf_counter_ns()
+        stages.add("frame", begin_ns, end_ns)
+        begin_ns = end_ns
     yield from tracker.flush()
 
 
@@ -247,6 +250,13 @@ def save_snapshot(picture, frame: Frame) -> None:
         sink.write(picture, frame)
 
 
+def path_option(text: str) -> Path:
+    """A path that was given; an empty one comes of a shell variable that was not set."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a name, found an empty one")
+    return Path(text)
+
+
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Options as DESIGN fixes them."""
     parser = argparse.ArgumentParser(
@@ -264,12 +274,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     source.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames")
     source.add_argument("--faces", type=int, metavar="N", help="at most N faces (default 4)")
     output = parser.add_argument_group("output")
-    output.add_argument("-o", "--output", type=Path, metavar="OUT", help=".mp4, .mkv, .mov, .jpg, .png, or a folder")
+    output.add_argument("-o", "--output", type=path_option, metavar="OUT", help=".mp4, .mkv, .mov, .jpg, .png, or a folder")
     output.add_argument("--view", default="mesh,axes", metavar="LIST", help=f"in order: {', '.join(VIEWS)}, none")
     output.add_argument(
         "--renderer", choices=("auto", "gl", "cpu"), default="auto", help="default auto: the faster here"
     )
-    output.add_argument("--log", type=Path, metavar="PATH", help="a record of each frame, .jsonl")
+    output.add_argument("--log", type=path_option, metavar="PATH", help="a record of each frame, .jsonl")
     output.add_argument(
         "--profile", nargs="?", const="", metavar="PATH", help="latencies by stage; .json: Chrome trace"
     )
@@ -288,6 +298,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
             parser.error("give one source: -f SOURCE or --webcam")
         if args.webcam is not None and args.webcam < 0:
             parser.error(f"--webcam must be at least 0, got {args.webcam}; --list-cameras lists those found")
+        if args.faces is not None and args.faces < 1:
+            parser.error(f"--faces must be at least 1, got {args.faces}")
         if args.max_frames is not None and args.max_frames < 1:
             parser.error(f"--max-frames must be at least 1, got {args.max_frames}")
         if not 0 <= args.start < float("inf"):
@@ -356,9 +368,12 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
     """Open the parts, run, close them; returns the exit status."""
     views = parse_views(args.view)
     check_outputs(args)
-    wants_window = not args.no_window and args.output is None
+    if args.file == "-" and not (config.source.size and config.source.fps):
+        raise ConfigError("-f -: raw frames need --set source.size=WxH and --set source.fps=F")
+    wants_window = not args.no_window and (args.output is None or args.webcam is not None)
+    needs_window = wants_window and not (args.output or args.log or args.profile is not None)
     if wants_window and not has_display():
-        if args.log is None and args.profile is None:
+        if needs_window:
             raise RenderError("no display to show a window on; write a file with -o OUT or --log PATH")
         wants_window = False
     stages = Stages(keep_events=bool(args.profile))
@@ -379,7 +394,11 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
             sink = parts.enter_context(open_sink(args.output, source, config.output))
         if wants_window:
             mirror = args.webcam is not None and not args.no_mirror
-            window = parts.enter_context(open_window(f"facet - {source.name}", renderer, KEYS_HELP, mirror))
+            try:
+                window = parts.enter_context(open_window(f"facet - {source.name}", renderer, KEYS_HELP, mirror))
+            except RenderError:  # a display that is named and does not answer
+                if needs_window:
+                    raise
         if args.log:
             log = parts.enter_context(contextlib.closing(JsonLinesLog(args.log)))
         drawn = f"; renderer: {renderer.name}" if renderer else ""
@@ -395,7 +414,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         finally:
             with uninterrupted():  # an output that was interrupted is finished all the same
                 parts.close()
-            say(summary.text(args.output))
+            say(summary.text(args.output, "image" if source.still else "frame"))
             if args.profile is not None:
                 report_profile(stages, summary, source, args.profile, say)
     for line in source.skipped:

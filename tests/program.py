@@ -13,9 +13,11 @@ from tests.conftest import ROOT
 APP = [sys.executable, str(ROOT / "app.py")]
 
 
-def run(*options, stdin=None, timeout=300):
-    """Run app.py without a display."""
+def run(*options, stdin=None, timeout=300, display=None):
+    """Run app.py, without a display unless one is named."""
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    if display is not None:
+        environment["DISPLAY"] = display
     return subprocess.run(
         [*APP, *map(str, options)],
         capture_output=True,

@@ -216,6 +216,8 @@ def test_impatience_does_not_spoil_the_output(signals, networks, tmp_path):
         (["--webcam", "-1"], ["--webcam", "--list-cameras"]),
         (["-f", "x.mp4", "--max-frames", "0"], ["--max-frames"]),
         (["-f", "x.mp4", "--start", "-1"], ["--start"]),
+        (["-f", "x.mp4", "--faces", "0"], ["--faces"]),
+        (["-f", "x.mp4", "-o", ""], ["empty"]),
         (["-f", "x.mp4", "--renderer", "vulkan"], ["vulkan"]),
         (["-f", "x.mp4", "--nonsense"], ["--nonsense"]),
     ],
@@ -246,6 +248,17 @@ def test_wrong_settings(options, words, networks, empty_clip):
     if "--config" in options:
         networks = []
     assert_one_line(run("-f", empty_clip, *networks, *options), 2, *words)
+
+
+def test_raw_frames_without_a_size():
+    assert_one_line(run("-f", "-", "--log", "x.jsonl"), 2, "source.size")
+
+
+def test_a_log_needs_no_display_that_answers(networks, empty_clip, tmp_path):
+    log = tmp_path / "log.jsonl"
+    done = run("-f", empty_clip, "--max-frames", 3, "--log", log, *networks, display=":77")
+    assert done.returncode == 0, done.stderr
+    assert len(records(log)) == 3
 
 
 def test_missing_file(networks):
