@@ -274,7 +274,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     source.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames")
     source.add_argument("--faces", type=int, metavar="N", help="at most N faces (default 4)")
     output = parser.add_argument_group("output")
-    output.add_argument("-o", "--output", type=path_option, metavar="OUT", help=".mp4, .mkv, .mov, .jpg, .png, or a folder")
+    output.add_argument(
+        "-o", "--output", type=path_option, metavar="OUT", help=".mp4, .mkv, .mov, .jpg, .png, or a folder"
+    )
     output.add_argument("--view", default="mesh,axes", metavar="LIST", help=f"in order: {', '.join(VIEWS)}, none")
     output.add_argument(
         "--renderer", choices=("auto", "gl", "cpu"), default="auto", help="default auto: the faster here"
