@@ -144,9 +144,10 @@ def is_plausible(new: Observation, size_wh: tuple[int, int], config: TrackerConf
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
     """Intersection over the smaller area of two rectangles (x_min, y_min, x_max, y_max)."""
-    width, height = np.minimum(a[2:4], b[2:4]) - np.maximum(a[:2], b[:2])
-    smaller = min(np.prod(a[2:4] - a[:2]), np.prod(b[2:4] - b[:2]))
-    return float(width * height / smaller) if width > 0 and height > 0 and smaller > 0 else 0.0
+    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = a.tolist(), b.tolist()
+    width, height = min(ax1, bx1) - max(ax0, bx0), min(ay1, by1) - max(ay0, by0)
+    smaller = min((ax1 - ax0) * (ay1 - ay0), (bx1 - bx0) * (by1 - by0))
+    return width * height / smaller if width > 0 and height > 0 and smaller > 0 else 0.0
 
 
 def fits(box: np.ndarray, face: np.ndarray) -> bool:
@@ -251,12 +252,12 @@ class Tracks:
 
     def lose_duplicates(self, time_s: float) -> None:
         """Where two tracks sit on one face, the one that it resembles less is lost."""
-        slots = self.active
-        for index, slot in enumerate(slots):
-            for other in slots[index + 1 :]:
+        seen = [(slot, slot.seen.box) for slot in self.active]
+        for index, (slot, box) in enumerate(seen):
+            for other, other_box in seen[index + 1 :]:
                 if TrackState.LOST in (slot.state, other.state) or slot not in self._slots or other not in self._slots:
                     continue
-                if overlap(slot.seen.box, other.seen.box) > 0.7:
+                if overlap(box, other_box) > 0.7:
                     self.lose(min(slot, other, key=lambda s: (s.likeness, -s.id)), time_s)
 
     def _recognise(self, new: Observation) -> Slot | None:
