@@ -6,7 +6,7 @@ import numpy as np
 
 from tracker.cuts import CutDetector
 from tracker.fitting import LandmarkFitter
-from tracker.morphable import make_model
+from tracker.morphable import make_model, project
 from tracker.pose import pose_from_camera
 from tracker.smoothing import FaceFilter, Sample, SmoothingConfig
 
@@ -33,7 +33,7 @@ def load_kernels() -> None:
     )
     camera = np.eye(3, 4, dtype=np.float32)
     one = np.ones(1, np.float32)
-    model.vertices(one, one)
+    project(model.vertices(one, one), camera)
     LandmarkFitter(model)(model.landmarks(camera, one, one))
     pose = pose_from_camera(camera)
     smooth = FaceFilter(SmoothingConfig(), ("eyeBlink_L", "jawOpen"), pose)

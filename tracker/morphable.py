@@ -102,14 +102,10 @@ class MorphableModel:
         if (len(shape), len(expression)) != counts:
             raise ValueError(f"shape, expression: expected {counts} coefficients, got {len(shape), len(expression)}")
         coefficients = np.concatenate([shape, expression]).astype(np.float32)
-        points = add_scaled(self.sparse.mean, coefficients, self.sparse.basis)
-        points = project(points, np.asarray(model_to_image, np.float32))
-        lines = self.sparse.lines
-        landmarks = points[:68]
-        if lines:
-            weight = contour_weights(points[68:], np.asarray(model_to_image, np.float64), self.sparse.outward)
-            landmarks[:lines] = (weight[:, :, None] * points[68:].reshape(lines, -1, 3)).sum(axis=1)
-        return landmarks
+        sparse = self.sparse
+        return _landmarks(
+            coefficients, np.asarray(model_to_image, np.float32), sparse.mean, sparse.basis, sparse.outward
+        )
 
 
 # The kernels below hold loops where numpy would call BLAS: its threads wait for each other on a busy machine.
@@ -180,6 +176,23 @@ def contour_weights(candidates, model_to_image, outward):
         for c in range(per_line):
             weight[line, c] /= total
     return weight
+
+
+@njit(cache=True, nogil=True)
+def _landmarks(coefficients, model_to_image, mean, basis, outward):
+    """Landmarks of the rows in `mean` and `basis`, (68, 3) float32, image px; the first slide on the contour."""
+    points = project(add_scaled(mean, coefficients, basis), model_to_image)
+    landmarks = points[:68].copy()
+    if len(outward) == 0:
+        return landmarks
+    weight = contour_weights(points[68:], model_to_image.astype(np.float64), outward)
+    lines, per_line = weight.shape
+    for line in range(lines):
+        landmarks[line] = 0
+        for c in range(per_line):
+            for axis in range(3):
+                landmarks[line, axis] += weight[line, c] * points[68 + line * per_line + c, axis]
+    return landmarks
 
 
 @njit(cache=True, nogil=True)
