@@ -13,11 +13,15 @@ from tracker.smoothing import FaceFilter, Sample, SmoothingConfig
 LINES, CANDIDATES = 17, 3  # of the small model's contour
 
 
-def load_kernels() -> None:
-    """Run every kernel of the tracker once on a face model of a few points.
+def load_kernels(fitting: bool = False) -> None:
+    """Run the tracker's kernels once on a face model of a few points.
 
-    It compiles what no cache holds and takes most of a fifth of a second where all are cached: numba sets itself up at
-    the first kernel. A program runs it in a thread while it opens its files.
+    It compiles what no cache holds and takes a seventh of a second where all are cached: numba sets itself up at the
+    first kernel. A program runs it in a thread while it opens its files.
+
+    Parameters
+    ----------
+    fitting : those of the fitter, too, which only networks with a face model of their own need
     """
     random = np.random.default_rng(0)
     count = 68 + LINES * CANDIDATES
@@ -34,7 +38,9 @@ def load_kernels() -> None:
     camera = np.eye(3, 4, dtype=np.float32)
     one = np.ones(1, np.float32)
     project(model.vertices(one, one), camera)
-    LandmarkFitter(model)(model.landmarks(camera, one, one))
+    landmarks = model.landmarks(camera, one, one)
+    if fitting:
+        LandmarkFitter(model)(landmarks)
     pose = pose_from_camera(camera)
     smooth = FaceFilter(SmoothingConfig(), ("eyeBlink_L", "jawOpen"), pose)
     for time_s in (0.0, 1.0):
