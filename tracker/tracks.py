@@ -238,7 +238,7 @@ class Tracks:
         size = float((box[2:4] - box[:2]).max())
         lost = [slot for slot in self._slots if slot.state is TrackState.LOST and slot.seen is not None]
         apart = [float(np.linalg.norm(box[:2] + box[2:4] - s.seen.box[:2] - s.seen.box[2:4])) / 2 for s in lost]
-        return lost[int(np.argmin(apart))] if lost and min(apart) < 1.5 * size else None
+        return lost[int(np.argmin(apart))] if lost and min(apart) < 2.5 * size else None
 
     def _reconsider(self, slot: Slot) -> None:
         """Give a young track the ID of the lost one that it may be, once it looks like it."""
