@@ -21,7 +21,7 @@ GROUP_WEIGHT |= {"turned": 0.4}
 ANNOTATED_WEIGHT = 2.0
 SHUT_WEIGHT = 2.0
 TURNED_PX = 300.0  # what the turned faces count as, where the size tells how sure labels are
-EXPRESSION_STD = 0.25
+EXPRESSION_STD, EXPRESSION_BETA = 0.25, 0.3
 MESH_EVERY = 4  # every n-th of MediaPipe's points is learnt
 
 
@@ -169,7 +169,8 @@ class ParamsGoal(PointsGoal):
         self.coefficients = torch.from_numpy(coefficients).to(device)
         self.fit_weight = torch.from_numpy(good.astype(np.float32)).to(device)
         self.eyes = [self.model.index("eyeBlink_R"), self.model.index("eyeBlink_L")]
-        self.looks = [k for k, name in enumerate(self.model.names) if name.startswith("eyeLook")]
+        one_way, other_way = ("In_L", "In_R", "Up_L", "Up_R"), ("Out_L", "Out_R", "Down_L", "Down_R")
+        self.looks = [[self.model.index(f"eyeLook{way}") for way in ways] for ways in (one_way, other_way)]
         self.heads = {"params": 9 + len(self.model.basis) + 1}
 
     def start(self, net: torch.nn.Module) -> None:
@@ -235,12 +236,17 @@ class ParamsGoal(PointsGoal):
         terms["cloud"] = (distance * fitted).sum() / fitted.sum().clamp(min=1)
         apart = (coefficients - truth).abs()
         terms["shape"] = (apart[:, :shapes].mean(1) * fitted).sum() / fitted.sum().clamp(min=1)
+        # squared where small: most faces do not show most expressions, and the median of nearly nothing is nothing
+        apart = torch.nn.functional.smooth_l1_loss(coefficients, truth, reduction="none", beta=EXPRESSION_BETA)
         terms["expression"] = (apart[:, shapes:].mean(1) * fitted).sum() / fitted.sum().clamp(min=1)
         eye = real * self.eye_weight[face] * ~self.blink[face, 0, 0].isnan()
         shut = (coefficients[:, shapes:][:, self.eyes] - self.blink[face, flip].nan_to_num()).abs().mean(1)
         terms["blink"] = (shut * eye).sum() / eye.sum().clamp(min=1)
-        looks = [shapes + k for k in self.looks]
-        terms["gaze"] = (apart[:, looks].mean(1) * eye * fitted).sum() / (eye * fitted).sum().clamp(min=1)
+        # signed, so that looking to one side is more than not looking to the other
+        turn = (coefficients - truth)[:, shapes:]
+        turn = (turn[:, self.looks[0]] - turn[:, self.looks[1]]).square().mean(1)
+        eye = eye * fitted * ~self.gaze[face, 0, 0].isnan()
+        terms["gaze"] = (turn * eye).sum() / eye.sum().clamp(min=1)
         score = torch.nn.functional.binary_cross_entropy_with_logits(
             out["params"][:, -1], (sample["kind"] == FACE).float(), reduction="none"
         )
