@@ -35,7 +35,7 @@ class TrackerConfig:
     )
     max_shape_energy: float = 6.0  # mean square of the shape coefficients in standard deviations
     # likeness of thumbnails, calibrated by tools/appearance.py
-    same_person: float = 0.57  # 95 % of strangers stay below
+    same_person: float = 0.7  # 99 % of strangers stay below; within a shot, a face that returns is above
     same_place_person: float = 0.3  # enough for a face that returns where it went
     sudden_change: float = 0.2  # a crop that resembles its track less shows something else
 
