@@ -215,7 +215,12 @@ class FaceTracker:
         """Carry on the tracks from their last landmarks; returns those that only the detector can judge."""
         slots = self._tracks.active
         spec = self._regressor.crop_spec
-        rois = [roi_from_landmarks(s.seen.landmarks, spec, s.seen.pose.roll_deg, s.seen.roi) for s in slots]
+        # where each face would be if it moved on as it did
+        places = [slot.seen.landmarks[:, :2] + np.float32(slot.step_px) for slot in slots]
+        rois = [
+            roi_from_landmarks(place, spec, slot.seen.pose.roll_deg, slot.seen.roi)
+            for place, slot in zip(places, slots, strict=True)
+        ]
         size_wh = frame.image.shape[1::-1]
         doubtful = []
         for slot, seen in zip(slots, self._observe(frame.image, rois), strict=True):

@@ -72,6 +72,15 @@ def test_landmarks_sit_on_the_disc_wherever_it_goes():
         assert face.id == 1
 
 
+def test_a_crop_is_where_the_face_will_be():
+    tracker, _, _ = make_tracker(redetect_s=100.0)
+    for index in range(25):
+        x = 60 + 8 * index
+        (face,) = tracker.step(frame(index, (x, 120, 30, RED)))
+        if index >= 3:
+            assert face.roi.centre == pytest.approx((x, 120), abs=1.5)
+
+
 def test_faces_share_one_network_run():
     tracker, _, regressor = make_tracker(redetect_s=100.0)
     for index in range(3):

@@ -7,7 +7,18 @@ import pytest
 
 from tracker.appearance import Appearance
 from tracker.pose import pose_from_camera
-from tracker.tracks import Observation, Slot, TrackerConfig, Tracks, Verdict, compare_with, fits, judge, overlap
+from tracker.tracks import (
+    Observation,
+    Slot,
+    TrackerConfig,
+    Tracks,
+    Verdict,
+    compare_with,
+    fits,
+    judge,
+    overlap,
+    step_between,
+)
 from tracker.types import Box, Roi, TrackState
 
 SIZE_WH = (640, 480)
@@ -86,6 +97,15 @@ def test_the_detector_confirms_a_face_of_its_size_only():
     assert compare_with([box(330, 250, 40)], [slot], 9.0) == [slot], "the track is far larger than the face"
     assert compare_with([box(330, 250, 40), box(322, 240, 110)], [slot], 10.0) == [], "a small face before a large one"
     assert slot.verified_s == 10.0
+
+
+def test_the_next_crop_goes_on_with_a_motion_and_not_with_a_tremble():
+    still = seen(size=100).landmarks
+    assert step_between(still, still + np.float32([0.9, 0, 0])) == (0, 0)
+    assert step_between(still, still + np.float32([-6, 8, 50])) == pytest.approx((-6, 8), abs=1e-3)
+    lengths = [np.hypot(*step_between(still, still + np.float32([x, 0, 0]))) for x in np.linspace(0, 6, 60)]
+    assert (np.diff(lengths) >= -1e-4).all()
+    assert np.diff(lengths).max() < 0.5, "no jump where it sets in"
 
 
 def test_fits_is_intersection_over_union():
