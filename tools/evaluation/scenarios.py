@@ -212,7 +212,8 @@ def judge(
         # who is seen first: a face that is covered has no claim on the face before it
         for person, (middle, state) in sorted(people.items(), key=lambda entry: -entry[1][1]):
             near = min(left, key=lambda face: np.linalg.norm(face[1] - middle), default=None)
-            if near is not None and np.linalg.norm(near[1] - middle) > 0.45 * FACE_PX:
+            # of a face that is half covered, the half that shows counts
+            if near is not None and np.linalg.norm(near[1] - middle) > (0.45 if state == SEEN else 0.75) * FACE_PX:
                 near = None
             if state == SEEN and near is not None and not 1 / 1.5 < near[2] / FACE_PX < 1.5:
                 near = None  # on a part of the face

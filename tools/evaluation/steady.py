@@ -157,7 +157,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--config", action="append", default=[], help="passed on to app.py")
     parser.add_argument("--set", action="append", default=[], help="passed on to app.py")
     parser.add_argument("--photos", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="write the figures here")
     args = parser.parse_args(arguments)
     options = [word for path in args.config for word in ("--config", path)]
     options += [word for setting in args.set for word in ("--set", setting)]
