@@ -143,7 +143,7 @@ def demo_depth(options: list[str], folder: Path) -> float:
     shut = np.array([record["blendshapes"]["eyeBlink_L"] for record in truth])
     blinks = [t for t in range(1, len(shut) - 1) if shut[t] > 0.8 and shut[t] >= shut[t - 1] and shut[t] > shut[t + 1]]
     depth = []
-    for extra in ([], ["--set", "smoothing.enabled=false"]):
+    for extra in ([], ["--set", "smoothing.lookahead=0", "--set", "smoothing.enabled=false"]):
         link = folder / "demo.mp4"
         link.write_bytes((ROOT / "samples" / "demo.mp4").read_bytes())
         lines = track(link, [*options, *extra])
