@@ -24,6 +24,8 @@ from tracker.tracks import Observation, Slot, TrackerConfig, Tracks, Verdict, co
 from tracker.types import Box, Detector, FaceTrack, Frame, Roi, TrackState
 from tracker.weights import find_entry
 
+ROLL_GAIN = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class RegressorConfig:
@@ -218,7 +220,7 @@ class FaceTracker:
         # where each face would be if it moved on as it did
         places = [slot.seen.landmarks[:, :2] + np.float32(slot.step_px) for slot in slots]
         rois = [
-            roi_from_landmarks(place, spec, slot.seen.pose.roll_deg, slot.seen.roi)
+            roi_from_landmarks(place, spec, _next_roll_deg(slot.seen), slot.seen.roi)
             for place, slot in zip(places, slots, strict=True)
         ]
         size_wh = frame.image.shape[1::-1]
@@ -371,3 +373,13 @@ class FaceTracker:
             blendshapes=dict(zip(names, weights, strict=bool(names))),
             vertices=vertices,
         )
+
+
+def _next_roll_deg(seen: Observation) -> float:
+    """The roll of the next crop: half-way from this crop's to the head's.
+
+    A network's answer depends a little on how the crop is turned; on some faces (sunglasses) it turns against the crop,
+    and a crop that followed all the way would swing from frame to frame.
+    """
+    turn_deg = (seen.pose.roll_deg - seen.roi.roll_deg + 180.0) % 360.0 - 180.0
+    return seen.roi.roll_deg + ROLL_GAIN * turn_deg

@@ -112,9 +112,9 @@ class Sampler:
 
     def _nudge(self, affine: np.ndarray) -> np.ndarray:
         rng, half = self.rng, self.recipe.size_px / 2
-        angle, zoom = np.radians(rng.normal(0, 0.7)), np.exp(rng.normal(0, 0.01))
+        angle, zoom = np.radians(rng.normal(0, 1.8)), np.exp(rng.normal(0, 0.015))
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * zoom
-        shift = rng.normal(0, 0.8, 2) + half - turn @ (half, half)
+        shift = rng.normal(0, 1.2, 2) + half - turn @ (half, half)
         moved = turn @ affine
         moved[:, 2] += shift
         return moved.astype(np.float32)
