@@ -2,7 +2,7 @@
 
 python -m tools.demo_clip [-o samples]
 
-The face model with its average texture, turned, lit and moved by a script; hair, neck and clothes are simple solids.
+An actor (tools/actor.py), turned and moved by a script.
 The background is a photograph of the material, blurred until nothing in it can be told.
 """
 
@@ -16,9 +16,9 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 
+from tools.actor import Actor, Look
 from tools.data import material
-from tools.raster import interpolate, rasterise, vertex_normals
-from tracker.morphable import MorphableModel, load_face_model
+from tracker.morphable import load_face_model
 from tracker.pose import camera_from_pose, rotation_from_angles
 from tracker.types import Pose
 from tracker.weights import ROOT
@@ -26,8 +26,6 @@ from tracker.weights import ROOT
 SIZE_WH, FPS, FRAMES = (640, 480), 30, 180
 FINER = 2  # drawn so much larger and averaged
 SEED = 11
-HAIR_BGR, CLOTH_BGR = np.float32([38, 52, 74]), np.float32([96, 74, 58])
-IRIS_BGR, SCLERA_BGR, MOUTH_BGR = np.float32([72, 92, 96]), np.float32([212, 214, 220]), np.float32([34, 30, 62])
 
 
 def script(time_s: float) -> tuple[dict, dict[str, float]]:
@@ -60,88 +58,6 @@ def script(time_s: float) -> tuple[dict, dict[str, float]]:
     return pose, weights
 
 
-def ellipsoid(centre, radii, steps: int = 48):
-    """A closed ellipsoid: points (n, 3), triangles counter-clockwise seen from outside."""
-    polar, around = np.linspace(0, np.pi, steps // 2 + 1), np.linspace(0, 2 * np.pi, steps, endpoint=False)
-    p, a = np.meshgrid(polar, around, indexing="ij")
-    unit = np.stack([np.sin(p) * np.sin(a), np.cos(p), np.sin(p) * np.cos(a)], -1).reshape(-1, 3)
-    triangles = []
-    for i in range(steps // 2):
-        for j in range(steps):
-            k, m = i * steps + j, i * steps + (j + 1) % steps
-            triangles += [[k, k + steps, m], [m, k + steps, m + steps]]
-    return np.array(centre) + unit * radii, np.array(triangles)
-
-
-class Actor:
-    """The face model with colours, and the solids around it, as one list of triangles."""
-
-    def __init__(self, model: MorphableModel, texture: dict[str, np.ndarray], rng: np.random.Generator):
-        self.model = model
-        self.shape = (0.7 * rng.normal(size=model.shape_count)).astype(np.float32)
-        modes = texture["modes"] * texture["modes_scale"][:, None, None, None]
-        tint = np.tensordot(rng.normal(size=len(modes)) * 0.5, modes, 1)
-        side = texture["mean"].shape[0]
-        self.texture = texture["mean"].astype(np.float32) + cv2.resize(tint.astype(np.float32), (side, side))
-        self.neutral = model.bake(self.shape)
-        hair, hair_triangles = ellipsoid((0, 52, -14), (84, 84, 92))
-        neck, neck_triangles = ellipsoid((0, -95, -8), (56, 110, 52))
-        chest, chest_triangles = ellipsoid((0, -260, -40), (210, 140, 95))
-        count = len(self.neutral)
-        self.solids = np.concatenate([hair, neck, chest])
-        self.triangles = np.concatenate([
-            model.triangles, hair_triangles + count, neck_triangles + count + len(hair),
-            chest_triangles + count + len(hair) + len(neck),
-        ])  # fmt: skip
-        names = model.region_names
-        part = np.array([names.index(n) for n in ("mouth", "eyeball", "iris", "pupil")])
-        colours = np.zeros((count, 3), np.float32)
-        for region, colour in zip(part, (MOUTH_BGR, SCLERA_BGR, IRIS_BGR, np.float32([8, 8, 8])), strict=True):
-            colours[model.region == region] = colour
-        skin_tone = np.median(self.texture.reshape(-1, 3), axis=0)
-        solid_colours = np.repeat([HAIR_BGR, skin_tone * 0.85, CLOTH_BGR], [len(hair), len(neck), len(chest)], axis=0)
-        self.colours = np.concatenate([colours, solid_colours]).astype(np.float32)
-        is_skin = np.isin(model.region, [names.index(n) for n in ("face", "ear", "neck")])
-        self.textured = np.concatenate([is_skin, np.zeros(len(self.solids), bool)])[self.triangles].all(axis=1)
-        self.glossy = np.concatenate([np.isin(model.region, part[1:]), np.zeros(len(self.solids), bool)])
-        self.uv = np.concatenate([model.uv, np.zeros((len(self.solids), 2))])
-
-    def draw(self, ground: np.ndarray, camera: np.ndarray, expression: np.ndarray) -> np.ndarray:
-        """The person over a picture, (H, W, 3) float32 BGR, both in the finer px that `camera` maps to."""
-        height, width = ground.shape[:2]
-        vertices = np.concatenate([self.model.vertices(self.shape, expression, self.neutral), self.solids]).astype(
-            float
-        )
-        points = vertices @ camera[:, :3].T + camera[:, 3]
-        triangle, weight = rasterise(points, self.triangles, width, height)
-        seen = triangle >= 0
-        normals = vertex_normals(vertices, self.triangles) @ camera[:, :3].T
-        normal = interpolate(normals, self.triangles, triangle, weight)
-        normal /= np.maximum(np.linalg.norm(normal, axis=2, keepdims=True), 1e-9)
-        uv = interpolate(self.uv, self.triangles, triangle, weight).astype(np.float32)
-        side = self.texture.shape[0]
-        skin = cv2.remap(self.texture, uv[..., 0] * side - 0.5, (1 - uv[..., 1]) * side - 0.5, cv2.INTER_LINEAR)
-        plain = interpolate(self.colours, self.triangles, triangle, weight)
-        colour = np.where((seen & self.textured[np.maximum(triangle, 0)])[..., None], skin, plain)
-        light = shade(normal)
-        picture = colour * light[..., None] * np.float32([0.97, 1.0, 1.05])
-        gloss = interpolate(self.glossy[:, None].astype(float), self.triangles, triangle, weight)[..., 0]
-        half = np.array([-0.25, -0.35, 0.9]) / np.linalg.norm([-0.25, -0.35, 0.9])
-        shine = np.clip(normal @ half, 0, 1)
-        picture += (gloss * 190 * shine**120 + 14 * (1 - gloss) * shine**18)[..., None]
-        return np.where(seen[..., None], picture, ground).astype(np.float32)
-
-
-def shade(normal: np.ndarray) -> np.ndarray:
-    """Light from a window at upper left, a weak one at right, and the room; normals (H, W, 3), y down."""
-
-    def lamp(x: float, y: float, z: float) -> np.ndarray:
-        direction = np.array([x, y, z]) / np.linalg.norm([x, y, z])
-        return np.clip((normal @ direction + 0.25) / 1.25, 0, None)
-
-    return 0.36 + 0.62 * lamp(-0.6, -0.5, 0.75) + 0.22 * lamp(0.9, -0.1, 0.4)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "samples")
@@ -150,7 +66,9 @@ def main() -> None:
     args.output.mkdir(exist_ok=True)
     rng = np.random.default_rng(SEED)
     model = load_face_model(ROOT / "weights" / "face_model.npz")
-    actor = Actor(model, dict(np.load(ROOT / "weights" / "texture.npz")), rng)
+    shape = (0.7 * rng.normal(size=model.shape_count)).astype(np.float32)
+    texture = dict(np.load(ROOT / "weights" / "texture.npz"))
+    actor = Actor(model, texture, shape, Look(skin=0.5 * rng.normal(size=len(texture["modes"]))))
     width, height = SIZE_WH[0] * FINER, SIZE_WH[1] * FINER
     photo = cv2.imread(str(sorted((material.folder() / "faces" / "photos" / "backgrounds").iterdir())[40]))
     ground = cv2.GaussianBlur(cv2.resize(photo, (width, height)), (0, 0), 45).astype(np.float32) * 0.8

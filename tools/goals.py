@@ -17,37 +17,53 @@ from tracker.weights import ROOT
 
 # how often the photographs of a group are shown, by their number
 GROUP_WEIGHT = {"keypoints": 1.0, "unmasked": 0.8, "masked": 0.5, "portraits": 1.2, "street": 0.8, "crowds": 0.2}
-GROUP_WEIGHT |= {"turned": 0.4}
+MADE = ("turned", "rendered")  # by profiles.py and rendered.py, in this order after the photographs
+GROUP_WEIGHT |= {"turned": 0.4, "rendered": 0.4}
 ANNOTATED_WEIGHT = 2.0
 SHUT_WEIGHT = 2.0
-TURNED_PX = 300.0  # what the turned faces count as, where the size tells how sure labels are
+MADE_PX = 300.0  # what made faces count as, where the size tells how sure labels are
 EXPRESSION_STD, EXPRESSION_BETA = 0.25, 0.3
 MESH_EVERY = 4  # every n-th of MediaPipe's points is learnt
 
 
 def load_table(data: Path) -> dict:
-    """The labels of the cut faces, then of those that were turned in 3D where there are some; see Labels.
+    """The labels of the cut faces, then of those that were turned in 3D and rendered, where there are some; see Labels.
 
-    `points_mirrored` are the points of the flipped cuts.
+    `points_mirrored` are the points of the flipped cuts; `flips` is False where a cut must not be flipped.
     """
     with np.load(data / "faces.npz") as file:
         table = {name: file[name] for name in file.files}
     table["points_mirrored"] = mirrored_68(table["points"])
-    if not (data / "turned.npz").exists():
-        return table
-    with np.load(data / "turned.npz") as file:
-        turned = {name: file[name] for name in file.files}
-    count = len(turned["yaw_deg"])
-    turned["points_mirrored"], turned["points"] = turned["points"][:, 1], turned["points"][:, 0]
-    turned["group"] = np.array(["turned"] * count)
-    turned["held_out"] = np.zeros(count, bool)
-    turned["roi"] = np.tile(np.float32([0, 0, TURNED_PX, 0]), (count, 1))
-    for name, known in table.items():
-        if name not in turned:
-            blank = np.full((count, *known.shape[1:]), np.nan) if known.dtype.kind == "f" else np.zeros(count)
-            turned[name] = blank.astype(known.dtype)
-        table[name] = np.concatenate([known, turned[name]])
+    table["flips"] = np.ones(len(table["points"]), bool)
+    for group, made in made_labels(data).items():
+        count = len(made["yaw_deg"])
+        made["points_mirrored"], made["points"] = made["points"][:, 1], made["points"][:, 0]
+        made["group"] = np.array([group] * count)
+        made["held_out"] = np.zeros(count, bool)
+        made["flips"] = np.full(count, group == "turned")
+        made["roi"] = np.tile(np.float32([0, 0, MADE_PX, 0]), (count, 1))
+        for name, known in table.items():
+            if name not in made:
+                blank = np.full((count, *known.shape[1:]), np.nan) if known.dtype.kind == "f" else np.zeros(count)
+                made[name] = blank.astype(known.dtype)
+            table[name] = np.concatenate([known, made[name]])
     return table
+
+
+def made_labels(data: Path) -> dict[str, dict]:
+    """What `tools.data.build` knows of made faces, by group; two sides of each, the flipped one second.
+
+    Rendered faces are not flipped, as the model's modes are not symmetric: both sides are the same.
+    """
+    result = {}
+    for group in MADE:
+        if (data / f"{group}.npz").exists():
+            with np.load(data / f"{group}.npz") as file:
+                result[group] = {name: file[name] for name in file.files}
+            if group == "rendered":
+                for name in ("points", "camera", "coefficients"):
+                    result[group][name] = np.repeat(result[group][name][:, None], 2, axis=1)
+    return result
 
 
 def training_rows(data: Path) -> tuple[dict, np.ndarray, np.ndarray]:
@@ -56,7 +72,7 @@ def training_rows(data: Path) -> tuple[dict, np.ndarray, np.ndarray]:
     rows = np.flatnonzero(~table["held_out"])
     weight = np.array([GROUP_WEIGHT[group] for group in table["group"]])
     weight = weight * np.where(np.isnan(table["annotated"][:, 0, 0]), 1.0, ANNOTATED_WEIGHT)
-    photographed = table["group"] != "turned"
+    photographed = ~np.isin(table["group"], MADE)
     weight = weight * np.where(photographed & (np.nan_to_num(table["blink"]).max(axis=1) > 0.7), SHUT_WEIGHT, 1.0)
     weight = weight * (1 + 2 * (photographed & (np.abs(table["yaw_deg"]) > 35)))
     return table, rows, weight[rows]
@@ -160,11 +176,10 @@ class ParamsGoal(PointsGoal):
             camera, coefficients = file["camera"], file["coefficients"]
             # a bad fit is no truth
             good = np.clip(2 - file["error"] / np.median(file["error"]), 0, 1)
-        if (data / "turned.npz").exists():
-            with np.load(data / "turned.npz") as file:
-                camera = np.concatenate([camera, file["camera"]])
-                coefficients = np.concatenate([coefficients, file["coefficients"]])
-                good = np.concatenate([good, np.ones((len(file["camera"]), 2))])
+        for made in made_labels(data).values():
+            camera = np.concatenate([camera, made["camera"]])
+            coefficients = np.concatenate([coefficients, made["coefficients"]])
+            good = np.concatenate([good, np.ones((len(made["camera"]), 2))])
         self.camera = torch.from_numpy(camera).to(device)
         self.coefficients = torch.from_numpy(coefficients).to(device)
         self.fit_weight = torch.from_numpy(good.astype(np.float32)).to(device)

@@ -25,6 +25,7 @@ import torch
 from torch.nn import functional as F
 
 from tools.data import detection
+from tools.grow import grow
 from tools.models.faceboxes import FaceBoxes, boxes_at, grid_points
 
 CHECKPOINT_S = 180.0
@@ -35,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--init", type=Path, help="a checkpoint to begin with, of the same or a smaller net")
     parser.add_argument("--cache", type=Path, default=Path("runs/data"), help="folder for the decoded photographs")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dry-run", action="store_true", help="two steps, to see that everything fits together")
@@ -42,10 +44,10 @@ def main() -> None:
     config = tomllib.loads(args.config.read_text(encoding="utf-8"))
     if args.dry_run:
         config["train"] |= {"steps": 2, "batch": 2}
-    train(config, args.out, args.cache, args.threads)
+    train(config, args.out, args.cache, args.threads, args.init)
 
 
-def train(config: dict, out: Path, cache: Path, threads: int = 1) -> None:
+def train(config: dict, out: Path, cache: Path, threads: int = 1, init: Path | None = None) -> None:
     """Train to the end of the recipe; a checkpoint every three minutes."""
     torch.set_num_threads(threads)
     settings = config["train"]
@@ -53,6 +55,8 @@ def train(config: dict, out: Path, cache: Path, threads: int = 1) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(settings["seed"])
     net = FaceBoxes(**config["net"]).to(device, memory_format=torch.channels_last)
+    if init is not None:
+        grow(net, torch.load(init, map_location=device, weights_only=True)["average"])
     average = FaceBoxes(**config["net"]).to(device)
     average.load_state_dict(net.state_dict())
     groups = [

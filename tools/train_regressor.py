@@ -20,6 +20,7 @@ import torch
 
 from tools import goals
 from tools.data.augment import Recipe, Sampler
+from tools.grow import grow
 from tools.models.regressor import FaceNet
 
 CHECKPOINT_S = 180.0
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=Path("runs/data"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--init", type=Path, help="a checkpoint to take fitting weights from")
+    parser.add_argument("--init", type=Path, help="a checkpoint to begin with, of the same or a smaller net")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     train(tomllib.loads(args.config.read_text()), args.data, args.out, args.init, args.threads)
@@ -60,7 +61,7 @@ def train(config: dict, data: Path, out: Path, init: Path | None, threads: int) 
     else:
         goal.start(net)
         if init is not None:
-            load_fitting(net, torch.load(init, map_location=device)["average"])
+            grow(net, torch.load(init, map_location=device)["average"])
         average.load_state_dict(net.state_dict())
     total, batch = settings["samples"], settings["batch"]
     feeder = Feeder(data, recipe, batch, seed=seen + 1)
@@ -115,12 +116,6 @@ def update_average(average: torch.nn.Module, net: torch.nn.Module, keep: float) 
             mine.lerp_(theirs, 1 - keep)
         else:
             mine.copy_(theirs)
-
-
-def load_fitting(net: torch.nn.Module, state: dict) -> None:
-    """Take those weights of another net whose names and shapes fit."""
-    own = net.state_dict()
-    net.load_state_dict({k: state[k] if k in state and state[k].shape == v.shape else v for k, v in own.items()})
 
 
 def save(path: Path, state: dict) -> None:

@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 from tools import export_onnx, goals, train_regressor
 from tools.data import augment, fit, labels
 from tools.data.crops import SIZE_PX
+from tools.grow import grow
 from tools.models.regressor import FaceNet
 from tracker.morphable import load_face_model
 from tracker.regressor import translate_facet
@@ -166,11 +167,24 @@ def test_training_resumes_and_writes_what_it_did(data, tmp_path, goal):
     assert any(not torch.equal(first["net"][name], second["net"][name]) for name in first["net"])
 
 
+def test_a_larger_network_begins_where_the_small_one_ended():
+    torch.manual_seed(1)
+    small = FaceNet(**NET, heads={"params": 20})
+    large = FaceNet(**NET | {"widths": [6, 12, 12, 24]}, heads={"params": 20})
+    crops = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
+    torch.nn.init.normal_(small.heads["params"].weight)
+    small.train()(crops)
+    before = large.eval()(crops)["params"]
+    grow(large, small.state_dict())
+    wanted, got = small.eval()(crops)["params"], large(crops)["params"]
+    assert (got - wanted).abs().mean() < 0.2 * wanted.abs().mean() < (before - wanted).abs().mean()
+
+
 def test_only_fitting_weights_are_taken_over():
     with_points = FaceNet(**NET, heads={"points": 136})
     net = FaceNet(**NET, heads={"params": 20})
     before = net.heads["params"].weight.detach().clone()
-    train_regressor.load_fitting(net, with_points.state_dict())
+    grow(net, with_points.state_dict())
     taken, given = net.backbone.state_dict(), with_points.backbone.state_dict()
     assert all(torch.equal(taken[name], given[name]) for name in given)
     assert torch.equal(net.heads["params"].weight, before)

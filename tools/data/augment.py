@@ -37,11 +37,12 @@ class Sampler:
     def __init__(self, folder: Path, table: dict, rows: np.ndarray, weights: np.ndarray, recipe: Recipe, seed: int):
         self.images = [
             np.memmap(folder / name, np.uint8, "r").reshape(-1, SIZE_PX, SIZE_PX, 3)
-            for name in ("faces.u8", "turned.u8")
+            for name in ("faces.u8", "turned.u8", "rendered.u8")
             if (folder / name).exists()
         ]
         self.backgrounds = np.memmap(folder / "backgrounds.u8", np.uint8, "r").reshape(-1, 256, 256, 3)
-        self.points = (table["points"], table["points_mirrored"])
+        self.starts = np.cumsum([0, *map(len, self.images)])
+        self.points, self.flips = (table["points"], table["points_mirrored"]), table["flips"]
         self.rows, self.weights = rows, weights / weights.sum()
         self.recipe = recipe
         self.rng = np.random.default_rng(seed)
@@ -59,7 +60,7 @@ class Sampler:
         chosen = rng.choice(self.rows, count - pairs, p=self.weights)
         for k in range(count - pairs):
             clean = None
-            face[k], flip[k] = chosen[k], rng.random() < 0.5
+            face[k], flip[k] = chosen[k], rng.random() < 0.5 and self.flips[chosen[k]]
             negative = k >= pairs and rng.random() < recipe.negative_share / (1 - 2 * recipe.pair_share)
             if negative and rng.random() < 0.5:
                 kind[k], clean = NO_FACE, self._background()
@@ -125,8 +126,8 @@ class Sampler:
             matrix = matrix @ np.array([[-1.0, 0, SIZE_PX], [0, 1, 0], [0, 0, 1]])
         matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
         size = self.recipe.size_px
-        faces, *turned = self.images
-        image = faces[row] if row < len(faces) else turned[0][row - len(faces)]
+        part = np.searchsorted(self.starts, row, side="right") - 1
+        image = self.images[part][row - self.starts[part]]
         return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0)
 
     def _background(self) -> np.ndarray:

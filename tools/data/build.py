@@ -3,6 +3,7 @@
 usage: python -m tools.data.build faces --out runs/data    cut crops and labels
        python -m tools.data.build fits --out runs/data     the face model's parameters of all of them
        python -m tools.data.build turned --out runs/data   faces turned in 3D, with other eyelids
+       python -m tools.data.build rendered --out runs/data faces of the model itself, with exact truth
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tools.data import crops, fit, labels, profiles
+from tools.data import crops, fit, labels, profiles, rendered
 from tracker.weights import ROOT
 
-TURNED_COUNT = 10000
+TURNED_COUNT, RENDERED_COUNT = 10000, 14000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["faces", "fits", "turned"])
+    parser.add_argument("what", choices=["faces", "fits", "turned", "rendered"])
     parser.add_argument("--out", type=Path, default=Path("runs/data"))
     args = parser.parse_args()
     if args.what == "fits":
@@ -34,6 +35,9 @@ def main() -> None:
         return
     if args.what == "turned":
         profiles.make(args.out, TURNED_COUNT)
+        return
+    if args.what == "rendered":
+        rendered.make(args.out, RENDERED_COUNT)
         return
     known = labels.build()
     crops.cut_faces(known, args.out)

@@ -13,17 +13,18 @@ import cv2
 import numpy as np
 
 from tools.data import labels_boxes, material
+from tools.data.crops import SIZE_PX
 from tools.data.labels_boxes import PhotoBoxes
 
 MIN_FACE_PX = 8.0  # lower faces are neither taught nor punished
 GROUP_SHARES = {
-    "keypoints": 0.27, "masked": 0.18, "unmasked": 0.1, "portraits": 0.1, "street": 0.14, "crowds": 0.12,
-    "backgrounds": 0.09,
+    "keypoints": 0.2, "masked": 0.17, "unmasked": 0.1, "portraits": 0.1, "street": 0.14, "crowds": 0.12,
+    "rendered": 0.08, "backgrounds": 0.09,
 }  # fmt: skip
 # photographs of which we know all faces
 FACELESS_GROUPS = ("keypoints", "masked", "unmasked", "portraits")
 # beyond which enlargement a photograph would show faces that nobody has labelled
-MAX_SCALE = {"street": 2.0, "crowds": 3.5}
+MAX_SCALE = {"street": 2.0, "crowds": 3.5, "rendered": 1.5}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,15 +44,22 @@ class Photos:
 
 
 def load(cache: Path) -> Photos:
-    """All photographs, decoded once into the folder `cache`."""
-    labels = labels_boxes.read()
+    """All photographs, decoded once into the folder `cache`, and the rendered heads that are there."""
+    rendered = cache / "rendered.u8"
+    labels = labels_boxes.read() + rendered_labels(cache)
     table, pixels = cache / "detection.npz", cache / "detection.u8"
     if not table.exists():
         cache.mkdir(parents=True, exist_ok=True)
         shapes = []
         with pixels.open("wb") as file:
+            heads = itertools.count()
             for label in labels:
-                image = cv2.imread(str(material.folder() / "faces" / label.file))
+                if label.group == "rendered":
+                    shape = (SIZE_PX, SIZE_PX, 3)
+                    image = np.fromfile(rendered, np.uint8, np.prod(shape), offset=next(heads) * np.prod(shape))
+                    image = image.reshape(shape)
+                else:
+                    image = cv2.imread(str(material.folder() / "faces" / label.file))
                 file.write(image.tobytes())
                 shapes.append(image.shape[:2])
         np.savez(table, shape=np.array(shapes, np.int64), photo=np.array([label.file for label in labels]))
@@ -66,6 +74,20 @@ def load(cache: Path) -> Photos:
         for label, (h, w) in zip(labels, shape.astype(np.float32), strict=True)
     ]
     return Photos(labels, np.memmap(pixels, np.uint8, "r"), start, shape)
+
+
+def rendered_labels(cache: Path) -> list[PhotoBoxes]:
+    """The boxes of the heads that `tools.data.build rendered` made, in the annotators' style; [] where it did not."""
+    if not (cache / "rendered.npz").exists():
+        return []
+    with np.load(cache / "rendered.npz") as file:
+        points = file["points"]
+    hulls = np.concatenate([points.min(1), points.max(1)], 1)
+    none = np.zeros((0, 4), np.float32)
+    return [
+        PhotoBoxes(f"rendered/{k}", "rendered", False, labels_boxes.restyle(hull[None], labels_boxes.FROM_68), none)
+        for k, hull in enumerate(hulls)
+    ]
 
 
 def transform_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -94,6 +116,7 @@ class Sampler:
             )
             for group in GROUP_SHARES
         }
+        self._by_group = {group: rows for group, rows in self._by_group.items() if len(rows)}
         self._heads = np.array(
             [
                 (i, k)
@@ -109,7 +132,7 @@ class Sampler:
         rng = np.random.default_rng((1, number))
         size = self._size
         canvas = np.empty((size, size, 3), np.uint8)
-        kind = rng.choice(["mosaic", "street", "scatter", "empty"], p=[0.44, 0.26, 0.17, 0.13])
+        kind = rng.choice(["mosaic", "street", "scatter", "empty"], p=[0.37, 0.36, 0.15, 0.12])
         if kind == "mosaic":
             faces, ignored = self._mosaic(rng, canvas)
         elif kind == "street":
@@ -124,7 +147,7 @@ class Sampler:
                 faces, ignored = self._scatter(rng, canvas, faces, ignored)
         if rng.random() < 0.25:
             faces, ignored = _clutter(rng, canvas, faces, ignored)
-        if rng.random() < 0.2:
+        if rng.random() < 0.3:
             _cover(rng, canvas, faces)
         if rng.random() < 0.5:
             canvas = canvas[:, ::-1]
@@ -142,7 +165,9 @@ class Sampler:
             parts = rng.uniform(1, 1.8, count)
             edges.append(np.concatenate([[0], np.round(np.cumsum(parts) / parts.sum() * size)]).astype(int))
         every_face, every_ignored = [np.zeros((0, 4), np.float32)], [np.zeros((0, 4), np.float32)]
-        names, shares = list(GROUP_SHARES), list(GROUP_SHARES.values())
+        names = list(self._by_group)
+        shares = np.array([GROUP_SHARES[name] for name in names])
+        shares /= shares.sum()
         for top, bottom in itertools.pairwise(edges[0]):
             for left, right in itertools.pairwise(edges[1]):
                 height = bottom - top
@@ -163,7 +188,9 @@ class Sampler:
         wanted = np.exp(rng.uniform(*np.log(sizes_px)))
         visible = label.faces[label.faces[:, 3] - label.faces[:, 1] >= 5] if len(label.faces) else label.faces
         if len(visible):
-            box = visible[rng.integers(len(visible))]
+            # large faces are few among a crowd's, and hold most that can be learnt
+            heights = (visible[:, 3] - visible[:, 1]).astype(np.float64)
+            box = visible[rng.choice(len(visible), p=heights / heights.sum())]
             scale = wanted / (box[3] - box[1])
             centre = (box[:2] + box[2:]) / 2
             reach = np.maximum(0.5 - wanted / 2 / np.array([width, height]), 0.1)
@@ -180,10 +207,22 @@ class Sampler:
         cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
         linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([scale * stretch, scale])
         matrix = np.column_stack([linear, target - linear @ centre])
-        border = cv2.BORDER_REPLICATE if rng.random() < 0.4 else cv2.BORDER_CONSTANT
+        beyond = rng.random()
+        if beyond < 0.6:  # another photograph goes on where this one ends
+            self._wall(rng, tile)
+        border = cv2.BORDER_TRANSPARENT if beyond < 0.6 else cv2.BORDER_REPLICATE
+        border = border if beyond < 0.8 else cv2.BORDER_CONSTANT
         warp(image, matrix, tile, border, tuple(int(v) for v in rng.integers(0, 256, 3)))
         faces, ignored = transform_boxes(label.faces, matrix), transform_boxes(label.ignored, matrix)
         return clip(faces, ignored, width, height)
+
+    def _wall(self, rng: np.random.Generator, tile: np.ndarray) -> None:
+        """Fill `tile` (h, w, 3) with a part of a photograph without people."""
+        image = self._photos.image(rng.choice(self._by_group["backgrounds"]))
+        side = rng.uniform(0.3, 1.0) * min(image.shape[:2])
+        corner = rng.uniform(0, 1, 2) * (np.array(image.shape[1::-1]) - side)
+        scale = np.array([tile.shape[1], tile.shape[0]]) / side
+        warp(image, np.column_stack([np.diag(scale), -corner * scale]), tile, cv2.BORDER_REPLICATE, (0, 0, 0))
 
     def _faceless(self, rng: np.random.Generator, canvas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Fill the picture with parts of photographs of people that show no face: clothes, hands, walls, titles."""
@@ -337,24 +376,43 @@ def _clutter(
 
 
 def _cover(rng: np.random.Generator, canvas: np.ndarray, faces: np.ndarray) -> None:
-    """Hide a part of some faces behind a patch: a mask over mouth and nose, a hand, a bar."""
-    for x0, y0, x1, y1 in faces[rng.random(len(faces)) < 0.5]:
-        width, height = x1 - x0, y1 - y0
-        colour = tuple(int(v) for v in rng.integers(0, 256, 3))
-        kind = rng.integers(3)
-        if kind == 0:
-            low, high = (x0 + 0.08 * width, y0 + rng.uniform(0.5, 0.65) * height), (x1 - 0.08 * width, y1)
-        elif kind == 1:
-            x, y = x0 + rng.uniform(0, 0.7) * width, y0 + rng.uniform(0, 0.7) * height
-            low, high = (x, y), (x + rng.uniform(0.2, 0.45) * width, y + rng.uniform(0.2, 0.45) * height)
+    """Hide a part of some faces: a mask over mouth and nose, a hand, a bar, sunglasses, a cap, hair at one side."""
+    for box in faces[rng.random(len(faces)) < 0.5]:
+        low, extent = box[:2], box[2:] - box[:2]
+        shade = rng.integers(0, 70) if rng.random() < 0.5 else rng.integers(0, 256)
+        colour = tuple(int(v) for v in np.clip(shade + rng.normal(0, 15 if shade < 70 else 60, 3), 0, 255))
+
+        def fill(x, y, half_x, half_y, angle=0.0, square=False, low=low, extent=extent, colour=colour):
+            """An ellipse or a rectangle; all in shares of the box."""
+            middle, half = low + extent * (x, y), np.maximum(extent * (half_x, half_y), 1)
+            if square:
+                ends = (tuple(int(v) for v in middle + sign * half) for sign in (-1, 1))
+                cv2.rectangle(canvas, *ends, colour, -1)
+            else:
+                middle, half = (tuple(int(v) for v in pair) for pair in (middle, half))
+                cv2.ellipse(canvas, middle, half, angle, 0, 360, colour, -1, cv2.LINE_AA)
+
+        square = rng.random() < 0.5
+        kind = rng.choice(["mask", "patch", "bar", "sunglasses", "cap", "hair"], p=[0.18, 0.2, 0.1, 0.26, 0.16, 0.1])
+        if kind == "mask":
+            top = rng.uniform(0.5, 0.65)
+            fill(0.5, (1 + top) / 2, 0.42, (1 - top) / 2, square=square)
+        elif kind == "patch":
+            fill(*rng.uniform(0.1, 0.9, 2), *rng.uniform(0.1, 0.24, 2), square=square)
+        elif kind == "bar":
+            fill(0.5, 0.32, 0.6, 0.1, square=square)
+        elif kind == "sunglasses":
+            y, apart, wide = rng.uniform(0.38, 0.45), rng.uniform(0.2, 0.26), rng.uniform(0.15, 0.2)
+            for side in (-1, 1):
+                fill(0.5 + side * apart, y, wide, rng.uniform(0.07, 0.12))
+            fill(0.5, y - 0.03, apart, 0.015, square=True)
+        elif kind == "cap":
+            edge = rng.uniform(0.15, 0.36)
+            fill(0.5, edge - 0.3, rng.uniform(0.55, 0.7), 0.3)
+            fill(0.5 + rng.uniform(-0.15, 0.15), edge, rng.uniform(0.5, 0.75), rng.uniform(0.03, 0.1))
         else:
-            low, high = (x0 - 0.1 * width, y0 + 0.22 * height), (x1 + 0.1 * width, y0 + 0.42 * height)
-        low, high = (tuple(int(v) for v in p) for p in (low, high))
-        if rng.random() < 0.5:
-            cv2.rectangle(canvas, low, high, colour, -1)
-        else:
-            middle = (low[0] + high[0]) // 2, (low[1] + high[1]) // 2
-            cv2.ellipse(canvas, middle, (max(middle[0] - low[0], 1), max(middle[1] - low[1], 1)), 0, 0, 360, colour, -1)
+            side = rng.choice((-1, 1))
+            fill(0.5 + side * rng.uniform(0.4, 0.65), rng.uniform(0.2, 0.6), 0.25, rng.uniform(0.4, 0.8), 12.0 * side)
 
 
 def spoil(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:

@@ -177,15 +177,19 @@ def _in_peoples_convention(mesh, other, annotated, out, yaw_deg) -> np.ndarray:
 
 
 def _gaze(mesh: np.ndarray) -> np.ndarray:
-    """Irises against the middle of the eye corners, along and across the line through them, / eye width."""
-    xy = mesh[..., :2]
-    result = []
-    for (outer, inner, *_), iris in zip(MESH_EYES, IRISES, strict=True):
-        along = xy[:, inner] - xy[:, outer]
-        if outer == 263:
-            along = -along  # both eyes' axes point to image right
-        width = np.linalg.norm(along, axis=1, keepdims=True)
-        along = along / width
-        offset = (xy[:, iris] - (xy[:, outer] + xy[:, inner]) / 2) / width
-        result.append(np.stack([(offset * along).sum(1), offset[:, 1] * along[:, 0] - offset[:, 0] * along[:, 1]], 1))
-    return np.stack(result, axis=1)
+    """`look` of MediaPipe's points (n, 478, 2 or more): (n, 2, 2), the subject's right eye first."""
+    (right, left), xy = MESH_EYES, mesh[..., :2]
+    sides = ((right[0], right[1], IRISES[0]), (left[1], left[0], IRISES[1]))
+    return np.stack([look(xy[:, start], xy[:, end], xy[:, iris]) for start, end, iris in sides], axis=1)
+
+
+def look(start: np.ndarray, end: np.ndarray, iris: np.ndarray) -> np.ndarray:
+    """Irises against the middle of the eye corners, along and across the line from the one at image left, / eye width.
+
+    All (n, 2) px.
+    """
+    along = end - start
+    width = np.linalg.norm(along, axis=1, keepdims=True)
+    along = along / width
+    offset = (iris - (start + end) / 2) / width
+    return np.stack([(offset * along).sum(1), offset[:, 1] * along[:, 0] - offset[:, 0] * along[:, 1]], 1)

@@ -121,7 +121,7 @@ def make(out: Path, count: int, seed: int = 3, expressive: float = EXPRESSIVE_SH
     drawn = np.memmap(out / "turned.u8", np.uint8, "w+", shape=(count, SIZE_PX, SIZE_PX, 3))
     shapes = model.shape_count
     names = list(model.expression_names)
-    swap = np.array([names.index(_other_side(name)) for name in names])
+    swap = np.array([names.index(other_side(name)) for name in names])
     cameras = np.zeros((count, 2, 3, 4), np.float32)
     coefficients = np.zeros((count, 2, shapes + len(names)), np.float32)
     points, depth = np.zeros((count, 2, 68, 2), np.float32), np.zeros((count, 68), np.float32)
@@ -169,7 +169,7 @@ def make(out: Path, count: int, seed: int = 3, expressive: float = EXPRESSIVE_SH
     )
 
 
-def _other_side(name: str) -> str:
+def other_side(name: str) -> str:
     swaps = {"jawLeft": "jawRight", "jawRight": "jawLeft", "mouthLeft": "mouthRight", "mouthRight": "mouthLeft"}
     if name[-2:] in ("_L", "_R"):
         return name[:-1] + ("R" if name[-1] == "L" else "L")
@@ -212,9 +212,9 @@ def _any_expressions(rng, names: list[str], expression: np.ndarray) -> tuple[flo
         both = rng.random() < 0.7
         strength = float(rng.uniform(0, 1))
         change[int(k)] = strength
-        other = names.index(_other_side(names[k]))
+        other = names.index(other_side(names[k]))
         if names[k].startswith(("eyeLookIn", "eyeLookOut")):  # eyes look to one side together
-            change[names.index(("eyeLookOut" if "In" in names[k] else "eyeLookIn") + _other_side(names[k])[-2:])] = (
+            change[names.index(("eyeLookOut" if "In" in names[k] else "eyeLookIn") + other_side(names[k])[-2:])] = (
                 strength
             )
         elif both and names[k][-2:] in ("_L", "_R"):

@@ -1,0 +1,169 @@
+"""Rendered faces: nobody's, in any pose, light and expression, with exact truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tools.actor import Actor, Look
+from tools.data import labels
+from tools.data.crops import SIZE_PX
+from tools.data.profiles import other_side
+from tracker.morphable import load_face_model
+from tracker.pose import camera_from_pose, rotation_from_angles
+from tracker.types import Pose
+from tracker.weights import ROOT
+
+DRAWN_PX = 320  # drawn larger, then averaged
+FACE_SHARE = 1 / 2.2  # of the picture's side, as the cut photographs have it
+SHAPE_STD = 0.8
+# eyelids come apart from one another, for winks, and eyes look somewhere together
+EYES, LOOKS = ("eyeBlink", "eyeSquint", "eyeWide"), ("eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeLookDown")
+
+
+def random_look(rng: np.random.Generator, modes: int) -> Look:
+    """Somebody's skin, hair, eyes, glasses, and a light."""
+    grey = np.exp(rng.normal(-0.15, 0.3))
+    dark = np.array([rng.uniform(8, 60)] * 3) * (1 + rng.uniform(0, 0.9) * np.array([-0.3, 0.1, 0.5]))
+    hair = [((0, rng.uniform(38, 58), rng.uniform(-28, -4)), tuple(84 * np.exp(rng.normal(0, 0.06, 3)) + (0, 0, 8)))]
+    if rng.random() < 0.35:  # long
+        for side in (-1, 1):
+            hair.append(((side * rng.uniform(68, 84), rng.uniform(-60, 0), -12), (24, rng.uniform(70, 130), 50)))
+    if rng.random() < 0.2:  # a fringe
+        hair.append(((rng.uniform(-20, 20), rng.uniform(82, 98), 78), (62, 30, 28)))
+    lamps = []
+    for _ in range(rng.integers(1, 4)):
+        direction = (rng.normal(0, 0.8), rng.normal(-0.3, 0.5), rng.uniform(0.1, 1.0))
+        lamps.append((direction, rng.uniform(0.1, 0.8)))
+    total = sum(strength for _, strength in lamps)
+    ambient = rng.uniform(0.15, 0.6)
+    level = rng.uniform(0.75, 1.25) / (ambient + 0.7 * total)
+    return Look(
+        skin=0.7 * rng.normal(size=modes),
+        tone=tuple(grey * np.exp(rng.normal(0, 0.07, 3))),
+        hair=() if rng.random() < 0.08 else tuple(hair),
+        hair_bgr=tuple(dark if rng.random() < 0.8 else rng.uniform(60, 220, 3)),
+        beard=float(rng.uniform(0.2, 0.8)) if rng.random() < 0.2 else 0.0,
+        cloth_bgr=tuple(rng.uniform(10, 235, 3)),
+        iris_bgr=tuple(rng.uniform(20, 90) * np.exp(rng.normal(0, 0.3, 3))),
+        sclera_bgr=tuple(rng.uniform(150, 225) * np.exp(rng.normal(0, 0.03, 3))),
+        mouth_bgr=tuple(rng.uniform(0.4, 2.2) * np.array([34, 30, 62])),
+        glasses_bgr=tuple(rng.uniform(5, 90, 3)) if rng.random() < 0.2 else None,
+        dark_glasses=rng.random() < 0.3,
+        ambient=ambient * level,
+        lamps=tuple((direction, strength * level) for direction, strength in lamps),
+        light_bgr=tuple(np.exp(rng.normal(0, 0.06, 3))),
+    )
+
+
+def random_expression(rng: np.random.Generator, names: list[str]) -> np.ndarray:
+    """Weights of the expressions; closed, winking and looking eyes and open mouths are over-sampled."""
+    weights = np.zeros(len(names), np.float32)
+
+    def put(name: str, value: float) -> None:
+        weights[names.index(name)] = np.clip(value, 0, 1)
+
+    def look(x: float, y: float) -> None:
+        put("eyeLookOut_L", x), put("eyeLookIn_R", x), put("eyeLookIn_L", -x), put("eyeLookOut_R", -x)
+        for side in "LR":
+            put(f"eyeLookDown_{side}", y), put(f"eyeLookUp_{side}", -y)
+
+    if rng.random() < 0.6:
+        look(*rng.uniform(-1, 1, 2))
+    lids = rng.random()
+    if lids < 0.25:
+        put("eyeBlink_L", 1), put("eyeBlink_R", 1)
+    elif lids < 0.4:
+        put(f"eyeBlink_{rng.choice(['L', 'R'])}", 1)
+    elif lids < 0.6:
+        both = rng.uniform(0, 1)
+        put("eyeBlink_L", both + rng.normal(0, 0.05)), put("eyeBlink_R", both + rng.normal(0, 0.05))
+    if rng.random() < 0.35:
+        put("jawOpen", rng.uniform(0, 1) ** 1.3)
+    if rng.random() < 0.25:
+        smile = rng.uniform(0, 1)
+        put("mouthSmile_L", smile + rng.normal(0, 0.1)), put("mouthSmile_R", smile + rng.normal(0, 0.1))
+    for k in rng.choice(len(names), int(rng.integers(0, 5)), replace=False):
+        if names[k].startswith((*EYES[:1], *LOOKS)):
+            continue
+        strength = rng.uniform(0, 1)
+        put(names[k], strength)
+        other = other_side(names[k])
+        if names[k][-2:] in ("_L", "_R") and rng.random() < 0.7:
+            put(other, strength)
+        elif other != names[k] and not names[k].endswith(("_L", "_R")):
+            put(other, 0)
+    return weights
+
+
+def random_angles(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Yaw, pitch, roll in degrees; half of the heads face the camera more or less."""
+    yaw = rng.normal(0, 15) if rng.random() < 0.5 else rng.uniform(-90, 90)
+    pitch = rng.normal(0, 10) if rng.random() < 0.75 else rng.uniform(-50, 50)
+    return float(yaw), float(pitch), float(rng.normal(0, 8))
+
+
+def make(out: Path, count: int, seed: int = 5) -> None:
+    """Write `rendered.u8` and `rendered.npz` (labels and fits in one) beside the cut faces."""
+    rng = np.random.default_rng(seed)
+    model = load_face_model(ROOT / "weights" / "face_model.npz")
+    texture = dict(np.load(ROOT / "weights" / "texture.npz"))
+    backgrounds = np.memmap(out / "backgrounds.u8", np.uint8, "r").reshape(-1, 256, 256, 3)
+    names = list(model.expression_names)
+    drawn = np.memmap(out / "rendered.u8", np.uint8, "w+", shape=(count, SIZE_PX, SIZE_PX, 3))
+    cameras = np.zeros((count, 3, 4), np.float32)
+    coefficients = np.zeros((count, model.shape_count + len(names)), np.float32)
+    points, depth = np.zeros((count, 68, 2), np.float32), np.zeros((count, 68), np.float32)
+    blink, yaw_deg = np.zeros((count, 2), np.float32), np.zeros(count, np.float32)
+    gaze = np.zeros((count, 2, 2), np.float32)
+    for i in range(count):
+        shape = (SHAPE_STD * rng.normal(size=model.shape_count)).astype(np.float32)
+        expression = random_expression(rng, names)
+        yaw, pitch, roll = random_angles(rng)
+        pose = Pose(rotation_from_angles(yaw, pitch, roll), 1.0, np.zeros(3), yaw, pitch, roll)
+        camera = framed(model, camera_from_pose(pose), shape, expression)
+        side = int(rng.integers(80, 257))
+        x, y = rng.integers(0, 257 - side, 2)
+        ground = np.ascontiguousarray(backgrounds[rng.integers(len(backgrounds)), y : y + side, x : x + side])
+        ground = cv2.resize(ground, (DRAWN_PX, DRAWN_PX))
+        if rng.random() < 0.5:
+            ground = cv2.GaussianBlur(ground, (0, 0), rng.uniform(1, 8))
+        actor = Actor(model, texture, shape, random_look(rng, len(texture["modes"])))
+        picture = actor.draw(ground, camera * (DRAWN_PX / SIZE_PX), expression)
+        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.0))
+        picture = cv2.resize(picture, (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
+        drawn[i] = np.clip(picture, 0, 255).astype(np.uint8)
+        landmarks = model.landmarks(camera, shape, expression)
+        points[i], depth[i] = landmarks[:, :2], landmarks[:, 2] - landmarks[:, 2].mean()
+        cameras[i], coefficients[i] = camera, np.concatenate([shape, expression])
+        blink[i] = [expression[names.index(f"eyeBlink_{side}")] for side in "RL"]
+        gaze[i] = gaze_of(model, camera, shape, expression, landmarks[:, :2])
+        yaw_deg[i] = labels.rough_yaw_deg(landmarks[None])[0]
+    drawn.flush()
+    np.savez(
+        out / "rendered.npz", camera=cameras, coefficients=coefficients, points=points, depth=depth, blink=blink,
+        gaze=gaze, yaw_deg=yaw_deg,
+    )  # fmt: skip
+
+
+def framed(model, camera: np.ndarray, shape: np.ndarray, expression: np.ndarray) -> np.ndarray:
+    """A camera whose landmarks lie in the middle of a picture of SIZE_PX, at the size that cut photographs have."""
+    points = model.landmarks(camera, shape, expression)[:, :2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    zoom = SIZE_PX * FACE_SHARE / (high - low).max()
+    camera = camera * zoom
+    camera[:2, 3] += SIZE_PX / 2 - zoom * (low + high) / 2
+    return camera
+
+
+def gaze_of(model, camera: np.ndarray, shape: np.ndarray, expression: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Where both eyes look, (2, 2), as `labels.look` tells; of landmarks (68, 2) px of the same parameters."""
+    disc = np.isin(model.region, [model.region_names.index(name) for name in ("iris", "pupil")])
+    vertices = model.vertices(shape, expression)
+    sides = []
+    for on_side, start, end in ((model.mean[:, 0] < 0, 36, 39), (model.mean[:, 0] > 0, 42, 45)):
+        iris = camera[:2, :3] @ vertices[disc & on_side].mean(axis=0) + camera[:2, 3]
+        sides.append(labels.look(landmarks[start][None], landmarks[end][None], iris[None])[0])
+    return np.array(sides)
