@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from tools.curves import draw
 from tools.data import detection
 from tools.grow import grow
 from tools.models.faceboxes import FaceBoxes, boxes_at, grid_points
@@ -97,8 +98,12 @@ def train(config: dict, out: Path, cache: Path, threads: int = 1, init: Path | N
                 rate = (step - first) * settings["batch"] / (time.monotonic() - started_s)
                 figures = f"score {sums[0] / count:.4f} box {sums[1] / count:.4f} iou {sums[2] / count:.3f}"
                 print(f"{step} {figures} {rate:.0f}/s", flush=True)
+                new = not (out / "log.csv").exists()
                 with (out / "log.csv").open("a", newline="", encoding="utf-8") as file:
-                    csv.writer(file).writerow([step, *np.round(sums / count, 5)])
+                    writer = csv.writer(file)
+                    if new:
+                        writer.writerow(["step", "score", "box", "iou"])
+                    writer.writerow([step, *np.round(sums / count, 5)])
                 sums[:] = 0
             if time.monotonic() - saved_s > CHECKPOINT_S or step == settings["steps"]:
                 saved_s = time.monotonic()
@@ -106,6 +111,7 @@ def train(config: dict, out: Path, cache: Path, threads: int = 1, init: Path | N
                     "step": step, "config": config, "net": net.state_dict(), "average": average.state_dict(),
                     "optimiser": optimiser.state_dict(),
                 }  # fmt: skip
+                draw(out)
                 torch.save(state, out / "last.partial.pt")
                 (out / "last.partial.pt").replace(out / "last.pt")
 

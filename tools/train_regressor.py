@@ -2,6 +2,9 @@
 
 usage: python -m tools.train_regressor --config configs/train/regressor_points.toml --out runs/points
        python -m tools.train_regressor --config configs/train/regressor.toml --init runs/points/last.pt --out runs/small
+
+On CUDA where there is one, with mixed precision; on several by torchrun (torchrun --nproc-per-node 4 -m
+tools.train_regressor ...), each with a batch of its own. OUT holds last.pt, log.csv, val.csv, and both in curves.png.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import argparse
 import csv
 import math
 import multiprocessing
+import os
 import time
 import tomllib
 from pathlib import Path
@@ -19,6 +23,7 @@ import numpy as np
 import torch
 
 from tools import goals
+from tools.curves import draw
 from tools.data.augment import Recipe, Sampler
 from tools.grow import grow
 from tools.models.regressor import FaceNet
@@ -38,12 +43,16 @@ def main() -> None:
     train(tomllib.loads(args.config.read_text()), args.data, args.out, args.init, args.threads)
 
 
-def train(config: dict, data: Path, out: Path, init: Path | None, threads: int) -> None:
+def train(config: dict, data: Path, folder: Path, init: Path | None, threads: int) -> None:
     """Train to the end of the recipe; a checkpoint every three minutes."""
     torch.set_num_threads(threads)
-    out.mkdir(parents=True, exist_ok=True)
+    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    folder.mkdir(parents=True, exist_ok=True)
     recipe, settings = Recipe(config["net"]["size_px"], **goals.recipe_of(config)), config["train"]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+    if ranks > 1:
+        torch.distributed.init_process_group("nccl" if cuda else "gloo")
     goal = goals.GOALS[settings["goal"]](data, recipe, config, device)
     net = FaceNet(**config["net"], heads=goal.heads).to(device, memory_format=torch.channels_last)
     average = FaceNet(**config["net"], heads=goal.heads).to(device)
@@ -52,8 +61,8 @@ def train(config: dict, data: Path, out: Path, init: Path | None, threads: int) 
     groups = [{"params": decay, "weight_decay": settings["weight_decay"]}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=settings["lr"])
     seen = 0
-    if (out / "last.pt").exists():
-        state = torch.load(out / "last.pt", map_location=device)
+    if (folder / "last.pt").exists():
+        state = torch.load(folder / "last.pt", map_location=device)
         net.load_state_dict(state["net"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
@@ -63,8 +72,9 @@ def train(config: dict, data: Path, out: Path, init: Path | None, threads: int) 
         if init is not None:
             grow(net, torch.load(init, map_location=device)["average"])
         average.load_state_dict(net.state_dict())
+    shared = torch.nn.parallel.DistributedDataParallel(net) if ranks > 1 else net
     total, batch = settings["samples"], settings["batch"]
-    feeder = Feeder(data, recipe, batch, seed=seen + 1)
+    feeder = Feeder(data, recipe, batch, seed=seen + 1 + rank)
     saved = logged = time.perf_counter()
     logged_seen, sums = seen, {}
     try:
@@ -73,31 +83,38 @@ def train(config: dict, data: Path, out: Path, init: Path | None, threads: int) 
                 group["lr"] = learning_rate(seen, total, settings["lr"], settings["warmup"])
             sample = {name: torch.from_numpy(array).to(device) for name, array in feeder.next().items()}
             net.train()
-            terms = goal.losses(net(sample["crops"]), sample)
+            with torch.autocast(device.type, torch.bfloat16, enabled=cuda):
+                out = shared(sample["crops"])
+            terms = goal.losses({name: head.float() for name, head in out.items()}, sample)
             loss = sum(terms.values())
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), settings.get("clip", 5.0))
             optimiser.step()
-            seen += batch
-            update_average(average, net, min(settings["ema"], seen / (seen + 20 * batch)))
+            seen += batch * ranks
+            update_average(average, net, min(settings["ema"], seen / (seen + 20 * batch * ranks)))
             for name, value in (terms | {"loss": loss}).items():
                 sums[name] = sums.get(name, 0.0) + value.detach().item()
             now = time.perf_counter()
+            if rank > 0:
+                continue
             if now - logged > 30:
-                steps = (seen - logged_seen) / batch
+                steps = (seen - logged_seen) / (batch * ranks)
                 row = {"seen": seen, "per_s": round((seen - logged_seen) / (now - logged))}
                 row |= {name: round(value / steps, 5) for name, value in sums.items()}
-                log(out / "log.csv", row)
+                log(folder / "log.csv", row)
                 logged, logged_seen, sums = now, seen, {}
             if now - saved > CHECKPOINT_S or seen >= total:
                 average.eval()
-                log(out / "val.csv", {"seen": seen} | goal.validate(average))
+                log(folder / "val.csv", {"seen": seen} | goal.validate(average))
                 state = {"config": config, "seen": seen, "net": net.state_dict(), "average": average.state_dict()}
-                save(out / "last.pt", state | {"optimiser": optimiser.state_dict()})
+                save(folder / "last.pt", state | {"optimiser": optimiser.state_dict()})
+                draw(folder)
                 saved = time.perf_counter()
     finally:
         feeder.close()
+        if ranks > 1:
+            torch.distributed.destroy_process_group()
 
 
 def learning_rate(seen: int, total: int, peak: float, warmup: int) -> float:

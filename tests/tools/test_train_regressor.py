@@ -1,12 +1,16 @@
 """The network, its samples, its training and its export, on data of a few pictures."""
 
 import csv
+import json
+import subprocess
+import sys
 
+import cv2
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from tools import export_onnx, goals, train_regressor
+from tools import curves, export_onnx, goals, train_regressor
 from tools.data import augment, fit, labels
 from tools.data.crops import SIZE_PX
 from tools.grow import grow
@@ -226,3 +230,29 @@ def test_the_table_of_points_knows_the_mirror(data):
     np.testing.assert_allclose(mirrored[36, 0], SIZE_PX - table["points"][0, 45, 0])
     np.testing.assert_allclose(mirrored[labels.MIRROR_68][:, 1], table["points"][0][:, 1])
     assert fit.load_points(ROOT / "weights" / "face_model.npz").shape_count > 20
+
+
+def test_two_processes_train_one_network(data, tmp_path):
+    config = config_of("params", 64)
+    recipe = tmp_path / "recipe.toml"
+    values = {name: "\n".join(f"{k} = {json.dumps(v)}" for k, v in part.items()) for name, part in config.items()}
+    recipe.write_text("\n".join(f"[{name}]\n{text}" for name, text in values.items()), encoding="utf-8")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "tools.train_regressor", "--config", recipe, "--data", data, "--out", out]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    state = torch.load(out / "last.pt")
+    # four steps of two batches of eight; the first process alone writes
+    assert state["seen"] == 64 and state["optimiser"]["state"][0]["step"] == 4
+    assert len((out / "val.csv").read_text().splitlines()) == 2
+
+
+def test_curves_show_every_column(tmp_path):
+    (tmp_path / "log.csv").write_text("seen,loss,points\n10,1.0,0.5\n20,0.5,0.4\n", encoding="utf-8")
+    curves.draw(tmp_path)
+    two = cv2.imread(str(tmp_path / "curves.png"))
+    (tmp_path / "val.csv").write_text("seen,nme\n20,3.0\n", encoding="utf-8")
+    curves.draw(tmp_path)
+    three = cv2.imread(str(tmp_path / "curves.png"))
+    assert three.shape[1] > two.shape[1] > 300 and (two.min(axis=2) < 100).any()
