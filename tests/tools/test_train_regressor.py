@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+from tests.tools import training_data
+from tests.tools.training_data import COUNT
 from tools import curves, export_onnx, goals, train_regressor
 from tools.data import augment, fit, labels
 from tools.data.crops import SIZE_PX
@@ -21,7 +23,6 @@ from tracker.weights import ROOT
 
 NET = {"size_px": 32, "widths": [4, 8, 8, 16], "depths": [1, 0, 1], "reduced": 4}
 CROPS = {"landmark_scale": 1.35, "box_scale": 1.65, "runtime_box_scale": 1.4, "runtime_box_shift_y": 0.1}
-COUNT = 12
 
 
 def config_of(goal: str, samples: int) -> dict:
@@ -37,39 +38,7 @@ def config_of(goal: str, samples: int) -> dict:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A folder as `tools.data.build` writes it, of faces that the model made."""
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    model = load_face_model(ROOT / "weights" / "face_model.npz")
-    camera = np.zeros((COUNT, 2, 3, 4), np.float32)
-    camera[:, :, [0, 1, 2], [0, 1, 2]] = (0.62, -0.62, 0.62)
-    camera[:, :, :2, 3] = (100, 105)
-    coefficients = np.zeros((COUNT, 2, model.shape_count + model.expression_count), np.float32)
-    landmarks = model.landmarks(camera[0, 0], coefficients[0, 0, : model.shape_count], np.zeros(model.expression_count))
-    points = np.tile(landmarks[:, :2], (COUNT, 1, 1)).astype(np.float32)
-    mesh = np.zeros((COUNT, 478, 3), np.float32)
-    mesh[0] = np.nan
-    held_out = np.arange(COUNT) >= COUNT - 4
-    np.savez(
-        folder / "faces.npz",
-        photo=np.arange(COUNT),
-        points=points,
-        annotated=np.where((np.arange(COUNT) % 2 == 0)[:, None, None], np.nan, points).astype(np.float32),
-        mesh=mesh,
-        depth=np.tile(landmarks[:, 2], (COUNT, 1)),
-        blink=np.tile(np.float32([0.0, 1.0]), (COUNT, 1)),
-        gaze=np.tile(np.float32([[0.1, 0.0], [0.1, 0.0]]), (COUNT, 1, 1)),
-        yaw_deg=np.zeros(COUNT, np.float32),
-        held_out=held_out,
-        roi=np.tile(np.float32([0, 0, 300, 0]), (COUNT, 1)),
-        group=np.array(["keypoints"] * COUNT),
-        identity=np.array([""] * COUNT),
-    )
-    np.savez(folder / "fits.npz", camera=camera, coefficients=coefficients, error=np.full((COUNT, 2), 0.01))
-    images = rng.integers(0, 255, (COUNT, SIZE_PX, SIZE_PX, 3), np.uint8)
-    images.tofile(folder / "faces.u8")
-    rng.integers(0, 255, (3, 256, 256, 3), np.uint8).tofile(folder / "backgrounds.u8")
-    return folder
+    return training_data.write(tmp_path_factory.mktemp("data"))
 
 
 def test_a_sample_is_the_face_through_its_map(data):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -11,7 +13,7 @@ from tools.actor import Actor, Look
 from tools.data import labels
 from tools.data.crops import SIZE_PX
 from tools.data.profiles import other_side
-from tracker.morphable import load_face_model
+from tracker.morphable import MorphableModel, load_face_model
 from tracker.pose import camera_from_pose, rotation_from_angles
 from tracker.types import Pose
 from tracker.weights import ROOT
@@ -20,7 +22,7 @@ DRAWN_PX = 320  # drawn larger, then averaged
 FACE_SHARE = 1 / 2.2  # of the picture's side, as the cut photographs have it
 SHAPE_STD = 0.8
 # eyelids come apart from one another, for winks, and eyes look somewhere together
-EYES, LOOKS = ("eyeBlink", "eyeSquint", "eyeWide"), ("eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeLookDown")
+PLACED = ("eyeBlink", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeLookDown")
 
 
 def random_look(rng: np.random.Generator, modes: int) -> Look:
@@ -86,7 +88,7 @@ def random_expression(rng: np.random.Generator, names: list[str]) -> np.ndarray:
         smile = rng.uniform(0, 1)
         put("mouthSmile_L", smile + rng.normal(0, 0.1)), put("mouthSmile_R", smile + rng.normal(0, 0.1))
     for k in rng.choice(len(names), int(rng.integers(0, 5)), replace=False):
-        if names[k].startswith((*EYES[:1], *LOOKS)):
+        if names[k].startswith(PLACED):
             continue
         strength = rng.uniform(0, 1)
         put(names[k], strength)
@@ -105,50 +107,72 @@ def random_angles(rng: np.random.Generator) -> tuple[float, float, float]:
     return float(yaw), float(pitch), float(rng.normal(0, 8))
 
 
-def make(out: Path, count: int, seed: int = 5) -> None:
-    """Write `rendered.u8` and `rendered.npz` (labels and fits in one) beside the cut faces."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Rendered:
+    """A picture of somebody, and all that is true of it."""
+
+    picture: np.ndarray  # (SIZE_PX, SIZE_PX, 3) uint8, BGR
+    camera: np.ndarray  # (3, 4) mm -> px
+    shape: np.ndarray  # (Ks,)
+    expression: np.ndarray  # (Ke,)
+    landmarks: np.ndarray  # (68, 3) px
+    yaw_deg: float
+
+
+def faces(count: int, seed: int, grounds: Callable[[np.random.Generator], np.ndarray]) -> Iterator[Rendered]:
+    """Draw people, each once.
+
+    Parameters
+    ----------
+    grounds : gives something to stand before, (H, W, 3) uint8 of any size
+    """
     rng = np.random.default_rng(seed)
     model = load_face_model(ROOT / "weights" / "face_model.npz")
     texture = dict(np.load(ROOT / "weights" / "texture.npz"))
-    backgrounds = np.memmap(out / "backgrounds.u8", np.uint8, "r").reshape(-1, 256, 256, 3)
     names = list(model.expression_names)
-    drawn = np.memmap(out / "rendered.u8", np.uint8, "w+", shape=(count, SIZE_PX, SIZE_PX, 3))
-    cameras = np.zeros((count, 3, 4), np.float32)
-    coefficients = np.zeros((count, model.shape_count + len(names)), np.float32)
-    points, depth = np.zeros((count, 68, 2), np.float32), np.zeros((count, 68), np.float32)
-    blink, yaw_deg = np.zeros((count, 2), np.float32), np.zeros(count, np.float32)
-    gaze = np.zeros((count, 2, 2), np.float32)
-    for i in range(count):
+    for _ in range(count):
         shape = (SHAPE_STD * rng.normal(size=model.shape_count)).astype(np.float32)
         expression = random_expression(rng, names)
         yaw, pitch, roll = random_angles(rng)
         pose = Pose(rotation_from_angles(yaw, pitch, roll), 1.0, np.zeros(3), yaw, pitch, roll)
         camera = framed(model, camera_from_pose(pose), shape, expression)
-        side = int(rng.integers(80, 257))
-        x, y = rng.integers(0, 257 - side, 2)
-        ground = np.ascontiguousarray(backgrounds[rng.integers(len(backgrounds)), y : y + side, x : x + side])
-        ground = cv2.resize(ground, (DRAWN_PX, DRAWN_PX))
+        ground = cv2.resize(grounds(rng), (DRAWN_PX, DRAWN_PX))
         if rng.random() < 0.5:
             ground = cv2.GaussianBlur(ground, (0, 0), rng.uniform(1, 8))
         actor = Actor(model, texture, shape, random_look(rng, len(texture["modes"])))
         picture = actor.draw(ground, camera * (DRAWN_PX / SIZE_PX), expression)
         picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.0))
         picture = cv2.resize(picture, (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
-        drawn[i] = np.clip(picture, 0, 255).astype(np.uint8)
-        landmarks = model.landmarks(camera, shape, expression)
-        points[i], depth[i] = landmarks[:, :2], landmarks[:, 2] - landmarks[:, 2].mean()
-        cameras[i], coefficients[i] = camera, np.concatenate([shape, expression])
-        blink[i] = [expression[names.index(f"eyeBlink_{side}")] for side in "RL"]
-        gaze[i] = gaze_of(model, camera, shape, expression, landmarks[:, :2])
-        yaw_deg[i] = labels.rough_yaw_deg(landmarks[None])[0]
+        picture = np.clip(picture, 0, 255).astype(np.uint8)
+        yield Rendered(picture, camera, shape, expression, model.landmarks(camera, shape, expression), yaw)
+
+
+def make(out: Path, count: int, seed: int = 5) -> None:
+    """Write `rendered.u8` and `rendered.npz` (labels and fits in one) beside the cut faces."""
+    model = load_face_model(ROOT / "weights" / "face_model.npz")
+    backgrounds = np.memmap(out / "backgrounds.u8", np.uint8, "r").reshape(-1, 256, 256, 3)
+    blinks = [model.expression_names.index(f"eyeBlink_{side}") for side in "RL"]
+    drawn = np.memmap(out / "rendered.u8", np.uint8, "w+", shape=(count, SIZE_PX, SIZE_PX, 3))
+    rows = []
+
+    def ground(rng: np.random.Generator) -> np.ndarray:
+        side = int(rng.integers(80, 257))
+        x, y = rng.integers(0, 257 - side, 2)
+        return np.ascontiguousarray(backgrounds[rng.integers(len(backgrounds)), y : y + side, x : x + side])
+
+    for i, face in enumerate(faces(count, seed, ground)):
+        drawn[i] = face.picture
+        rows.append({
+            "camera": face.camera, "coefficients": np.concatenate([face.shape, face.expression]),
+            "points": face.landmarks[:, :2], "depth": face.landmarks[:, 2] - face.landmarks[:, 2].mean(),
+            "blink": face.expression[blinks], "gaze": gaze_of(model, face),
+            "yaw_deg": labels.rough_yaw_deg(face.landmarks[None])[0],
+        })  # fmt: skip
     drawn.flush()
-    np.savez(
-        out / "rendered.npz", camera=cameras, coefficients=coefficients, points=points, depth=depth, blink=blink,
-        gaze=gaze, yaw_deg=yaw_deg,
-    )  # fmt: skip
+    np.savez(out / "rendered.npz", **{name: np.array([row[name] for row in rows], np.float32) for name in rows[0]})
 
 
-def framed(model, camera: np.ndarray, shape: np.ndarray, expression: np.ndarray) -> np.ndarray:
+def framed(model: MorphableModel, camera: np.ndarray, shape: np.ndarray, expression: np.ndarray) -> np.ndarray:
     """A camera whose landmarks lie in the middle of a picture of SIZE_PX, at the size that cut photographs have."""
     points = model.landmarks(camera, shape, expression)[:, :2]
     low, high = points.min(axis=0), points.max(axis=0)
@@ -158,12 +182,12 @@ def framed(model, camera: np.ndarray, shape: np.ndarray, expression: np.ndarray)
     return camera
 
 
-def gaze_of(model, camera: np.ndarray, shape: np.ndarray, expression: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Where both eyes look, (2, 2), as `labels.look` tells; of landmarks (68, 2) px of the same parameters."""
+def gaze_of(model: MorphableModel, face: Rendered) -> np.ndarray:
+    """Where the right and the left eye look, (2, 2), as `labels.look` tells."""
     disc = np.isin(model.region, [model.region_names.index(name) for name in ("iris", "pupil")])
-    vertices = model.vertices(shape, expression)
+    vertices, points = model.vertices(face.shape, face.expression), face.landmarks[:, :2]
     sides = []
     for on_side, start, end in ((model.mean[:, 0] < 0, 36, 39), (model.mean[:, 0] > 0, 42, 45)):
-        iris = camera[:2, :3] @ vertices[disc & on_side].mean(axis=0) + camera[:2, 3]
-        sides.append(labels.look(landmarks[start][None], landmarks[end][None], iris[None])[0])
+        iris = face.camera[:2, :3] @ vertices[disc & on_side].mean(axis=0) + face.camera[:2, 3]
+        sides.append(labels.look(points[start][None], points[end][None], iris[None])[0])
     return np.array(sides)

@@ -20,8 +20,9 @@ import cv2
 import numpy as np
 
 from detect import DetectorConfig, FaceBoxes
-from tools.data import labels_boxes, material
+from tools.data import labels_boxes, material, rendered
 from tools.data.labels_boxes import PhotoBoxes, iou
+from tools.data.rendered import Rendered
 from tracker.runtime import RuntimeConfig
 from tracker.types import Box
 from tracker.weights import ROOT, find_entry
@@ -37,6 +38,7 @@ FOUND_IOU = 0.4  # labels other than the crowds' are agreed, not annotated
 FALSE_IOU = 0.1
 FRAMES = {"480p": (480, 854), "720p": (720, 1280), "1080p": (1080, 1920)}
 TIMED_RUNS = 40
+RENDERED_HEADS, RENDERED_SEED = 300, 71  # another seed than that of the training
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,7 +155,21 @@ def recall_by_yaw(detector: FaceBoxes, photos: dict[str, Photo]) -> dict:
         if photo is not None and len(photo.faces) == 1:
             turned.append(turn_deg(landmarks))
             hit.append(seen_mask(detections(detector, photo.image), photo.faces)[0])
-    turned, hit = np.array(turned), np.array(hit)
+    return _by_yaw(np.array(turned), np.array(hit))
+
+
+def recall_on_rendered_heads(detector, heads: list[Rendered]) -> dict:
+    """Share of rendered heads found, by yaw; nobody was trained on them."""
+    turned = np.array([abs(head.yaw_deg) for head in heads])
+    hit = []
+    for head in heads:
+        points = head.landmarks[:, :2]
+        box = labels_boxes.restyle(np.concatenate([points.min(0), points.max(0)])[None], labels_boxes.FROM_68)
+        hit.append(seen_mask(detections(detector, head.picture), box)[0])
+    return _by_yaw(turned, np.array(hit))
+
+
+def _by_yaw(turned: np.ndarray, hit: np.ndarray) -> dict:
     return {
         f"{low}_to_{high}_deg": _mean(hit[(turned >= low) & (turned < high)])
         for low, high in itertools.pairwise(YAW_EDGES_DEG)
@@ -196,6 +212,8 @@ def evaluate(weights: dict[str, Path], config: DetectorConfig, runtime: RuntimeC
         group: {label.file: _read(label) for label in labels if label.group == group}
         for group in ("crowds", "keypoints", "unmasked", "masked", "portraits", "street", "backgrounds")
     }
+    rooms = [photo.image for photo in groups["backgrounds"].values()]
+    heads = list(rendered.faces(RENDERED_HEADS, RENDERED_SEED, lambda rng: rooms[rng.integers(len(rooms))]))
     result, timed_as = {}, {}
     for name, path in weights.items():
         entry = find_entry(path, "detector")
@@ -216,6 +234,7 @@ def evaluate(weights: dict[str, Path], config: DetectorConfig, runtime: RuntimeC
                 group: recall(detector, list(groups[group].values()))
                 for group in ("keypoints", "unmasked", "masked", "portraits", "street")
             },
+            "recall_rendered_heads_by_yaw": recall_on_rendered_heads(detector, heads),
             "recall_keypoints_by_yaw": recall_by_yaw(detector, groups["keypoints"]),
             "false_faces": {
                 f"{len(groups[group])} {group}": false_faces(detector, list(groups[group].values()))

@@ -1,0 +1,111 @@
+"""Rendered faces: what is drawn is what is told."""
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="torch is for the tools alone")
+
+from tests.tools import training_data
+from tools import goals
+from tools.actor import Actor, Look, glasses
+from tools.data import augment, rendered
+from tools.data.crops import SIZE_PX
+from tracker.morphable import load_face_model
+from tracker.pose import pose_from_camera
+from tracker.weights import ROOT
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_face_model(ROOT / "weights" / "face_model.npz")
+
+
+@pytest.fixture
+def data(tmp_path):
+    return training_data.write(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def people():
+    grey = np.full((50, 50, 3), 128, np.uint8)
+    return list(rendered.faces(24, 7, lambda rng: grey))
+
+
+def test_a_number_makes_the_same_people(people):
+    grey = np.full((50, 50, 3), 128, np.uint8)
+    again = list(rendered.faces(2, 7, lambda rng: grey))
+    for one, other in zip(people, again, strict=False):
+        np.testing.assert_array_equal(one.picture, other.picture)
+    assert not np.array_equal(people[0].picture, people[1].picture)
+
+
+def test_faces_fill_their_share_and_stand_out_from_the_ground(people):
+    for face in people:
+        low, high = face.landmarks[:, :2].min(0), face.landmarks[:, :2].max(0)
+        assert (high - low).max() == pytest.approx(SIZE_PX * rendered.FACE_SHARE, rel=0.01)
+        np.testing.assert_allclose((low + high) / 2, SIZE_PX / 2, atol=0.5)
+        hull = cv2.convexHull(face.landmarks[:, :2].astype(np.float32)).astype(np.int32)
+        inside = cv2.fillPoly(np.zeros((SIZE_PX, SIZE_PX), np.uint8), [hull], 1) > 0
+        assert (np.abs(face.picture[inside].astype(int) - 128).max(axis=1) > 4).mean() > 0.9
+
+
+def test_the_camera_says_how_the_head_is_turned(people):
+    for face in people:
+        assert pose_from_camera(face.camera).yaw_deg == pytest.approx(face.yaw_deg, abs=0.5)
+    assert max(abs(face.yaw_deg) for face in people) > 60
+
+
+def test_a_dark_spot_of_the_texture_appears_where_the_model_says(model):
+    """The pupils are drawn where the vertices of the pupils are."""
+    texture = dict(np.load(ROOT / "weights" / "texture.npz"))
+    actor = Actor(model, texture, np.zeros(model.shape_count, np.float32), Look(skin=np.zeros(len(texture["modes"]))))
+    camera = np.float32([[3, 0, 0, 300], [0, -3, 0, 300], [0, 0, 3, 0]])
+    expression = np.zeros(model.expression_count, np.float32)
+    expression[model.expression_names.index("eyeWide_L")] = 1
+    picture = actor.draw(np.full((600, 600, 3), 128, np.float32), camera, expression)
+    pupil = model.region == model.region_names.index("pupil")
+    vertices = model.vertices(actor.shape, expression)[pupil & (model.mean[:, 0] > 0)]
+    x, y = (camera[:2, :3] @ vertices.mean(0) + camera[:2, 3]).astype(int)
+    assert picture[y, x].max() < 40 < picture[y, x + 30].min()
+
+
+def test_one_eye_may_close_and_eyes_look_together(model):
+    rng = np.random.default_rng(0)
+    names = list(model.expression_names)
+    drawn = np.array([rendered.random_expression(rng, names) for _ in range(400)])
+    assert drawn.min() >= 0 and drawn.max() <= 1
+    left, right = (drawn[:, names.index(f"eyeBlink_{side}")] for side in "LR")
+    assert ((left > 0.9) & (right < 0.1)).sum() > 10 and ((left > 0.9) & (right > 0.9)).sum() > 60
+    out, into = drawn[:, names.index("eyeLookOut_L")], drawn[:, names.index("eyeLookIn_R")]
+    np.testing.assert_array_equal(out, into)
+    assert (out * drawn[:, names.index("eyeLookIn_L")] == 0).all()
+
+
+def test_gaze_goes_with_the_eyes(model, people):
+    near = [face for face in people if abs(face.yaw_deg) < 25]
+    names = list(model.expression_names)
+    told = [rendered.gaze_of(model, face)[1, 0] for face in near]
+    out, into = (np.array([f.expression[names.index(f"eyeLook{way}_L")] for f in near]) for way in ("Out", "In"))
+    assert len(near) >= 8 and np.corrcoef(told, out - into)[0, 1] > 0.8
+
+
+def test_lenses_close_the_frames():
+    assert len(glasses(True)) == len(glasses(False)) == 5
+    open_rim, dark = glasses(False)[0][0], glasses(True)[0][0]
+    assert np.ptp(open_rim[:32, 0]) > 40 and np.ptp(dark[:32, 0]) < 1e-6
+
+
+def test_rendered_rows_follow_the_photographs_and_are_never_flipped(data):
+    rng = np.random.default_rng(1)
+    rendered.make(data, 4)
+    table, rows, weights = goals.training_rows(data)
+    made = np.flatnonzero(table["group"] == "rendered")
+    assert len(made) == 4 and made[0] == len(table["points"]) - 4 and set(made) <= set(rows)
+    sampler = augment.Sampler(data, table, rows, weights, augment.Recipe(112, 1.35, 1.65), seed=3)
+    affine = np.float32([[0.5, 0, 6], [0, 0.5, 6]])
+    images = np.memmap(data / "rendered.u8", np.uint8, "r").reshape(-1, SIZE_PX, SIZE_PX, 3)
+    half = cv2.resize(images[2], (100, 100), interpolation=cv2.INTER_LINEAR).astype(int)
+    assert np.abs(sampler._warp(made[2], False, affine)[6:106, 6:106] - half).mean() < 4
+    sampler = augment.Sampler(data, table, made, np.ones(4), augment.Recipe(32, 1.35, 1.65), seed=int(rng.integers(9)))
+    assert not sampler.batch(40)["flip"].any()
