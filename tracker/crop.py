@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numba import njit
 
 from tracker.types import Box, Roi
 
@@ -67,20 +68,38 @@ def roi_from_landmarks(points: np.ndarray, spec: CropSpec, roll_deg: float = 0.0
 
     Source: 3DDFA_V2, utils/functions.py, `parse_roi_box_from_landmark` (the form).
     """
-    xy = np.asarray(points, np.float64)[:, :2]
     if not spec.upright:
         roll_deg = 0.0
-    turn = _turn(roll_deg)
-    xy = xy @ turn  # rows are points: this is the transpose, image to upright
-    low, high = xy.min(axis=0), xy.max(axis=0)
-    longer_px = float((high - low).max())
+    angle = math.radians(roll_deg)
+    cos, sin = math.cos(angle), math.sin(angle)
+    x0, y0, x1, y1, _, _ = extent(np.ascontiguousarray(points), cos, sin)
+    longer_px = max(x1 - x0, y1 - y0)
     size = spec.landmark_scale * longer_px
-    centre = (low + high) / 2
-    centre[1] += spec.landmark_shift_y * longer_px
-    centre = turn @ centre
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2 + spec.landmark_shift_y * longer_px
+    x, y = cos * x + sin * y, cos * y - sin * x
     if spec.origin_px and seen_in is not None:
-        centre -= spec.origin_px * seen_in.size / spec.size_px
-    return Roi(float(centre[0] - size / 2), float(centre[1] - size / 2), size, roll_deg)
+        shift = spec.origin_px * seen_in.size / spec.size_px
+        x, y = x - shift, y - shift
+    return Roi(x - size / 2, y - size / 2, size, roll_deg)
+
+
+@njit(cache=True, nogil=True)
+def extent(points, cos, sin):
+    """x_min, y_min, x_max, y_max and the mean x and y of points, (N, 2 or more) float, in axes that are turned.
+
+    All are NaN where a point is no finite number.
+    """
+    x_min = y_min = np.inf
+    x_max = y_max = -np.inf
+    x_sum = y_sum = 0.0
+    for i in range(len(points)):
+        x, y = points[i, 0] * cos - points[i, 1] * sin, points[i, 0] * sin + points[i, 1] * cos
+        x_min, x_max = min(x_min, x), max(x_max, x)
+        y_min, y_max = min(y_min, y), max(y_max, y)
+        x_sum, y_sum = x_sum + x, y_sum + y
+    if not np.isfinite(x_sum + y_sum):
+        return np.nan, np.nan, np.nan, np.nan, np.nan, np.nan
+    return x_min, y_min, x_max, y_max, x_sum / len(points), y_sum / len(points)
 
 
 def crop_to_image(roi: Roi, size: int) -> np.ndarray:
@@ -100,7 +119,9 @@ def _crop_to_image(roi: Roi, size: int) -> tuple[tuple[float, float, float], tup
     return (cos, sin, x - (cos + sin) * half), (-sin, cos, y - (cos - sin) * half)
 
 
-def cut(image: np.ndarray, roi: Roi, size: int, style: str = "area") -> np.ndarray:
+def cut(
+    image: np.ndarray, roi: Roi, size: int, style: str = "area", out: np.ndarray | None = None
+) -> np.ndarray:
     """Cut the ROI out of the image and resize it to the network's input.
 
     Parameters
@@ -110,6 +131,7 @@ def cut(image: np.ndarray, roi: Roi, size: int, style: str = "area") -> np.ndarr
     size : int, px
     style : one of STYLES. "area" follows the ROI exactly, and averages where it shrinks; "upstream" rounds the ROI's
         edges to whole pixels and interpolates between the four nearest, however much it shrinks
+    out : (size, size, 3) uint8, contiguous; where the result is put
 
     Returns
     -------
@@ -122,30 +144,34 @@ def cut(image: np.ndarray, roi: Roi, size: int, style: str = "area") -> np.ndarr
     """
     if not (roi.size > 0 and math.isfinite(roi.x + roi.y + roi.size + roi.roll_deg)):
         raise ValueError(f"the ROI must have an area, got {roi}")
+    out = np.empty((size, size, 3), np.uint8) if out is None else out
     if max(abs(roi.x), abs(roi.y), roi.size) > FAR_PX:
-        return np.zeros((size, size, 3), np.uint8)
-    if style == "upstream":
-        return _cut_whole_pixels(image, roi, size)
-    return _cut_area(image, roi, size)
+        out[:] = 0
+    elif style == "upstream":
+        _cut_whole_pixels(image, roi, out)
+    else:
+        _cut_area(image, roi, out)
+    return out
 
 
 def cut_batch(image: np.ndarray, rois: Sequence[Roi], size: int, style: str = "area") -> np.ndarray:
     """`cut` for several ROIs of one image; (B, size, size, 3) uint8."""
     crops = np.empty((len(rois), size, size, 3), np.uint8)
     for crop, roi in zip(crops, rois, strict=True):
-        crop[:] = cut(image, roi, size, style)
+        cut(image, roi, size, style, crop)
     return crops
 
 
-def _cut_area(image: np.ndarray, roi: Roi, size: int) -> np.ndarray:
+def _cut_area(image: np.ndarray, roi: Roi, out: np.ndarray) -> None:
     """Halve, with exact means, until the scale is near 1 (0.7 to 1.4), then interpolate."""
-    height, width = image.shape[:2]
+    (height, width), size = image.shape[:2], len(out)
     matrix = _crop_to_image(roi, size)
     halvings = max(0, round(math.log2(roi.size / size)))
     block = 2**halvings
     (x0, x1), (y0, y1) = _span(matrix[0], size, block, width), _span(matrix[1], size, block, height)
     if x1 <= x0 or y1 <= y0:
-        return np.zeros((size, size, 3), np.uint8)
+        out[:] = 0
+        return
     window = image[y0:y1, x0:x1]
     for _ in range(halvings):
         window = _halved(window)
@@ -155,7 +181,7 @@ def _cut_area(image: np.ndarray, roi: Roi, size: int) -> np.ndarray:
         for (a, b, c), start in zip(matrix, (x0, y0), strict=True)
     ]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(window, np.array(placed), (size, size), flags=flags, borderValue=0)
+    cv2.warpAffine(window, np.array(placed), (size, size), out, flags, borderValue=0)
 
 
 def _span(row: tuple[float, float, float], size: int, block: int, length: int) -> tuple[int, int]:
@@ -178,22 +204,16 @@ def _halved(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
 
 
-def _cut_whole_pixels(image: np.ndarray, roi: Roi, size: int) -> np.ndarray:
+def _cut_whole_pixels(image: np.ndarray, roi: Roi, out: np.ndarray) -> None:
     """Source: 3DDFA_V2, utils/functions.py, `crop_img`, and TDDFA.py, which resizes."""
-    height, width = image.shape[:2]
+    (height, width), size = image.shape[:2], len(out)
     x0, y0, x1, y1 = (round(edge) for edge in (roi.x, roi.y, roi.x + roi.size, roi.y + roi.size))
     x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
     if max(x1 - x0, y1 - y0) > MAX_WINDOW_PX or roi.roll_deg:
-        return _cut_area(image, roi, size)
+        _cut_area(image, roi, out)
+        return
     window = np.zeros((y1 - y0, x1 - x0, 3), np.uint8)
     left, top, right, bottom = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
     if right > left and bottom > top:
         window[top - y0 : bottom - y0, left - x0 : right - x0] = image[top:bottom, left:right]
-    return cv2.resize(window, (size, size), interpolation=cv2.INTER_LINEAR)
-
-
-def _turn(roll_deg: float) -> np.ndarray:
-    """(2, 2) rotation counter-clockwise on the screen, for px with y down."""
-    angle = math.radians(roll_deg)
-    cos, sin = math.cos(angle), math.sin(angle)
-    return np.array([[cos, sin], [-sin, cos]])
+    cv2.resize(window, (size, size), out, interpolation=cv2.INTER_LINEAR)

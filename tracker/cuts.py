@@ -29,7 +29,7 @@ class CutDetector:
             return False
         if last.shape != samples.shape:
             return True
-        if np.abs(samples - last).mean() < self._min_difference:
+        if _mean_difference(samples, last) < self._min_difference:
             return False
         a, b = samples - samples.mean(), last - last.mean()
         norm = np.sqrt((a * a).sum() * (b * b).sum())
@@ -49,7 +49,17 @@ def _samples(image: np.ndarray) -> np.ndarray:
     return _means(image, step_y, step_x)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True, fastmath=True)
+def _mean_difference(a, b):
+    """Mean absolute difference of two (rows, columns) float32 arrays."""
+    total = 0.0
+    for row in range(a.shape[0]):
+        for column in range(a.shape[1]):
+            total += abs(a[row, column] - b[row, column])
+    return total / a.size
+
+
+@njit(cache=True, nogil=True)
 def _means(image, step_y, step_x):
     """Means of 2 x 2 px of the green channel at a distance of `step_y` and `step_x` px, at least 2."""
     rows, columns = (image.shape[0] + step_y - 2) // step_y, (image.shape[1] + step_x - 2) // step_x

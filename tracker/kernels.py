@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from tracker.appearance import thumbnail
+from tracker.crop import CropSpec, roi_from_landmarks
 from tracker.cuts import CutDetector
 from tracker.fitting import LandmarkFitter
 from tracker.morphable import make_model, project
-from tracker.pose import pose_from_camera
+from tracker.pose import model_to_image, pose_from_camera, translation_mm
+from tracker.regressor import POSE_FACET, translate_facet
 from tracker.smoothing import FaceFilter, Sample, SmoothingConfig
 
 LINES, CANDIDATES = 17, 3  # of the small model's contour
@@ -35,14 +38,23 @@ def load_kernels(fitting: bool = False) -> None:
         contour_edges=edges,
         contour_share=np.zeros((LINES, CANDIDATES)),
     )
-    camera = np.eye(3, 4, dtype=np.float32)
+    size = 64
+    head = np.zeros((1, POSE_FACET + 3), np.float32)
+    head[0, [1, 5]] = 1  # no turn
+    cameras, _, _, _ = translate_facet(0.005, 1, 1, size)(head)
     one = np.ones(1, np.float32)
+    landmarks = model.landmarks(cameras[0], one, one)
+    roi = roi_from_landmarks(landmarks, CropSpec(size, 1.0, 0.0, 1.35))
+    camera = model_to_image(cameras[0], roi, size)
     project(model.vertices(one, one), camera)
-    landmarks = model.landmarks(camera, one, one)
     if fitting:
         LandmarkFitter(model)(landmarks)
     pose = pose_from_camera(camera)
     smooth = FaceFilter(SmoothingConfig(), ("eyeBlink_L", "jawOpen"), pose)
     for time_s in (0.0, 1.0):
         smooth(Sample(camera, pose, np.ones(2, np.float32), time_s))
-    CutDetector()(np.zeros((72, 128, 3), np.uint8))
+    translation_mm(camera, (size, size))
+    thumbnail(np.zeros((size, size, 3), np.uint8), 1.35)
+    is_cut = CutDetector()
+    for _ in range(2):
+        is_cut(np.zeros((72, 128, 3), np.uint8))

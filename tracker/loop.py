@@ -20,7 +20,17 @@ from tracker.regressor import Regressor
 from tracker.runtime import RuntimeConfig
 from tracker.smoothing import FaceFilter, Sample, SmoothingConfig, both_ways
 from tracker.stages import Stages
-from tracker.tracks import Observation, Slot, TrackerConfig, Tracks, Verdict, compare_with, is_plausible, judge
+from tracker.tracks import (
+    Observation,
+    Slot,
+    TrackerConfig,
+    Tracks,
+    Verdict,
+    compare_with,
+    is_plausible,
+    judge,
+    rectangle_of,
+)
 from tracker.types import Box, Detector, FaceTrack, Frame, Roi, TrackState
 from tracker.weights import find_entry
 
@@ -218,10 +228,9 @@ class FaceTracker:
         slots = self._tracks.active
         spec = self._regressor.crop_spec
         # where each face would be if it moved on as it did
-        places = [slot.seen.landmarks[:, :2] + np.float32(slot.step_px) for slot in slots]
         rois = [
-            roi_from_landmarks(place, spec, _next_roll_deg(slot.seen), slot.seen.roi)
-            for place, slot in zip(places, slots, strict=True)
+            roi_from_landmarks(slot.seen.landmarks, spec, _next_roll_deg(slot.seen), slot.seen.roi).moved(*slot.step_px)
+            for slot in slots
         ]
         size_wh = frame.image.shape[1::-1]
         doubtful = []
@@ -267,7 +276,7 @@ class FaceTracker:
                 self._tracks.carry_on(slot, slot.seen)
                 slot.usual_px_per_mm = slot.seen.pose.scale_px_per_mm
         room = self._config.max_faces - len(self._tracks.active)
-        boxes = [box for box in boxes if not self._tracks.is_covered(box)][:room]
+        boxes = [box for box in boxes if not self._tracks.is_covered(rectangle_of(box))][:room]
         spec = self._regressor.crop_spec
         # the box crop is loose: its landmarks place the crop that counts
         first = self._observe(frame.image, [roi_from_box(box, spec) for box in boxes])

@@ -101,11 +101,9 @@ class MorphableModel:
         counts = self.shape_count, self.expression_count
         if (len(shape), len(expression)) != counts:
             raise ValueError(f"shape, expression: expected {counts} coefficients, got {len(shape), len(expression)}")
-        coefficients = np.concatenate([shape, expression]).astype(np.float32)
-        sparse = self.sparse
-        return _landmarks(
-            coefficients, np.asarray(model_to_image, np.float32), sparse.mean, sparse.basis, sparse.outward
-        )
+        shape, expression = np.ascontiguousarray(shape, np.float32), np.ascontiguousarray(expression, np.float32)
+        camera, sparse = np.ascontiguousarray(model_to_image, np.float32), self.sparse
+        return _landmarks(shape, expression, camera, sparse.mean, sparse.basis, sparse.outward)
 
 
 # The kernels below hold loops where numpy would call BLAS: its threads wait for each other on a busy machine.
@@ -179,9 +177,9 @@ def contour_weights(candidates, model_to_image, outward):
 
 
 @njit(cache=True, nogil=True)
-def _landmarks(coefficients, model_to_image, mean, basis, outward):
+def _landmarks(shape, expression, model_to_image, mean, basis, outward):
     """Landmarks of the rows in `mean` and `basis`, (68, 3) float32, image px; the first slide on the contour."""
-    points = project(add_scaled(mean, coefficients, basis), model_to_image)
+    points = project(add_scaled(mean, np.concatenate((shape, expression)), basis), model_to_image)
     landmarks = points[:68].copy()
     if len(outward) == 0:
         return landmarks

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
+from numba import njit
 
 from tracker.crop import crop_to_image
 from tracker.types import Pose, Roi
@@ -13,7 +13,6 @@ from tracker.types import Pose, Roi
 # nearer than this to +-90 degrees of yaw, pitch and roll turn about the same axis and only their sum is known
 GIMBAL_COS = 1e-4
 FLIP_Y = np.array([1.0, -1.0, 1.0])
-IDENTITY = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 
 
 def model_to_image(camera: np.ndarray, roi: Roi, crop_size: int) -> np.ndarray:
@@ -29,11 +28,19 @@ def model_to_image(camera: np.ndarray, roi: Roi, crop_size: int) -> np.ndarray:
     -------
     (3, 4) float32, model mm -> image px, y down; z is scaled and otherwise left alone
     """
-    to_image = crop_to_image(roi, crop_size)
+    return _moved(camera, crop_to_image(roi, crop_size), roi.size / crop_size)
+
+
+@njit(cache=True, nogil=True)
+def _moved(camera, to_image, scale):
     moved = np.empty((3, 4), np.float32)
-    moved[:2] = to_image[:, :2] @ camera[:2]
-    moved[:2, 3] += to_image[:, 2]
-    moved[2] = camera[2] * (roi.size / crop_size)
+    for column in range(4):
+        x, y = camera[0, column], camera[1, column]
+        for row in range(2):
+            moved[row, column] = to_image[row, 0] * x + to_image[row, 1] * y
+        moved[2, column] = scale * camera[2, column]
+    moved[0, 3] += to_image[0, 2]
+    moved[1, 3] += to_image[1, 2]
     return moved
 
 
@@ -50,18 +57,23 @@ def pose_from_camera(model_to_image: np.ndarray) -> Pose:
         The scale is the mean of the first two rows' lengths, the rotation the nearest one to their directions. The
         third row is not looked at: networks learn it badly. A camera without extent has scale 0 and no rotation.
     """
-    x_row, (a, b, c) = np.asarray(model_to_image[:2, :3], np.float64).tolist()
-    y_row = -a, -b, -c
-    rotation = _nearest_rotation(x_row, y_row)
-    yaw, pitch, roll = angles_from_rotation(rotation)
-    return Pose(
-        rotation=np.array(rotation, np.float32),
-        scale_px_per_mm=(math.hypot(*x_row) + math.hypot(*y_row)) / 2,
-        translation_px=np.array(model_to_image[:, 3], np.float32),
-        yaw_deg=yaw,
-        pitch_deg=pitch,
-        roll_deg=roll,
-    )
+    return Pose(*_apart(model_to_image))
+
+
+@njit(cache=True, nogil=True)
+def _apart(camera):
+    """The values of a Pose, in their order. All such steps are compiled: numpy takes a microsecond for each."""
+    rows = np.empty((2, 3))
+    rows[0], rows[1] = camera[0, :3], -camera[1, :3]
+    rotation = _nearest_rotation(rows)
+    yaw, pitch, roll = _angles(rotation)
+    scale = (_length(rows[0]) + _length(rows[1])) / 2
+    return rotation.astype(np.float32), scale, camera[:, 3].astype(np.float32), yaw, pitch, roll
+
+
+@njit(cache=True, nogil=True)
+def _length(vector):
+    return math.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
 
 
 def camera_from_pose(pose: Pose) -> np.ndarray:
@@ -83,25 +95,26 @@ def nearest_rotation(rows: np.ndarray) -> np.ndarray:
     -------
     (3, 3) float64, orthonormal, det +1; the identity where a vector is zero or both lie on one line
     """
-    return np.array(_nearest_rotation(*np.asarray(rows, np.float64).tolist()))
+    return _nearest_rotation(np.ascontiguousarray(rows, np.float64))
 
 
-def _nearest_rotation(x_row: Sequence[float], y_row: Sequence[float]) -> Sequence[Sequence[float]]:
-    """`nearest_rotation` in plain numbers, which are faster here: numpy takes a microsecond for each step."""
-    x_length, y_length = math.hypot(*x_row), math.hypot(*y_row)
+@njit(cache=True, nogil=True)
+def _nearest_rotation(rows):
+    rotation = np.eye(3)
+    x_length, y_length = _length(rows[0]), _length(rows[1])
     if not (x_length > 0 and y_length > 0):
-        return IDENTITY
-    first, second = [x / x_length for x in x_row], [y / y_length for y in y_row]
+        return rotation
     # the bisectors of two unit vectors are orthogonal; turning both by the same angle closes the nearest right angle
-    inner = [x + y for x, y in zip(first, second, strict=True)]
-    outer = [x - y for x, y in zip(first, second, strict=True)]
-    inner_length, outer_length = math.hypot(*inner), math.hypot(*outer)
+    inner, outer = rows[0] / x_length + rows[1] / y_length, rows[0] / x_length - rows[1] / y_length
+    inner_length, outer_length = _length(inner), _length(outer)
     if not (inner_length > 1e-9 and outer_length > 1e-9):
-        return IDENTITY
-    i, o = math.sqrt(0.5) / inner_length, math.sqrt(0.5) / outer_length
-    a, b, c = [i * x + o * y for x, y in zip(inner, outer, strict=True)]
-    d, e, f = [i * x - o * y for x, y in zip(inner, outer, strict=True)]
-    return (a, b, c), (d, e, f), (b * f - c * e, c * d - a * f, a * e - b * d)
+        return rotation
+    inner, outer = inner * (math.sqrt(0.5) / inner_length), outer * (math.sqrt(0.5) / outer_length)
+    x, y = inner + outer, inner - outer
+    rotation[0], rotation[1] = x, y
+    for i in range(3):
+        rotation[2, i] = x[(i + 1) % 3] * y[(i + 2) % 3] - x[(i + 2) % 3] * y[(i + 1) % 3]
+    return rotation
 
 
 def rotation_from_angles(yaw_deg: float, pitch_deg: float, roll_deg: float) -> np.ndarray:
@@ -115,7 +128,7 @@ def rotation_from_angles(yaw_deg: float, pitch_deg: float, roll_deg: float) -> n
     return about_z @ about_y @ about_x
 
 
-def angles_from_rotation(rotation: np.ndarray | Sequence[Sequence[float]]) -> tuple[float, float, float]:
+def angles_from_rotation(rotation: np.ndarray) -> tuple[float, float, float]:
     """Yaw, pitch and roll of a rotation.
 
     Parameters
@@ -126,12 +139,16 @@ def angles_from_rotation(rotation: np.ndarray | Sequence[Sequence[float]]) -> tu
     -------
     yaw_deg in [-90, 90], pitch_deg and roll_deg in [-180, 180]; at a yaw of +-90 degrees the roll is said to be 0
     """
-    r = rotation.tolist() if isinstance(rotation, np.ndarray) else rotation
-    yaw = math.asin(min(1.0, max(-1.0, r[2][0])))
-    if math.hypot(r[2][1], r[2][2]) < GIMBAL_COS:
-        pitch, roll = math.atan2(-r[1][2], r[1][1]), 0.0
+    return _angles(np.ascontiguousarray(rotation, np.float64))
+
+
+@njit(cache=True, nogil=True)
+def _angles(r):
+    yaw = math.asin(min(1.0, max(-1.0, r[2, 0])))
+    if math.hypot(r[2, 1], r[2, 2]) < GIMBAL_COS:
+        pitch, roll = math.atan2(-r[1, 2], r[1, 1]), 0.0
     else:
-        pitch, roll = math.atan2(r[2][1], r[2][2]), math.atan2(r[1][0], r[0][0])
+        pitch, roll = math.atan2(r[2, 1], r[2, 2]), math.atan2(r[1, 0], r[0, 0])
     return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
 
 
@@ -152,10 +169,15 @@ def translation_mm(model_to_image: np.ndarray, size_wh: tuple[int, int], fov_deg
     ----------
     The affine camera is taken for the perspective one at the distance of the model's origin: focal length / scale.
     """
-    rows = np.asarray(model_to_image[:2], np.float64)
-    scale = (math.hypot(*rows[0, :3]) + math.hypot(*rows[1, :3])) / 2
+    focal_px = max(size_wh) / 2 / math.tan(math.radians(fov_deg) / 2)
+    return _translation(model_to_image, size_wh[0] / 2, size_wh[1] / 2, focal_px)
+
+
+@njit(cache=True, nogil=True)
+def _translation(camera, middle_x, middle_y, focal_px):
+    scale = (_length(camera[0]) + _length(camera[1])) / 2
     if not scale > 0:
         return np.full(3, np.inf, np.float32)
-    focal_px = max(size_wh) / 2 / math.tan(math.radians(fov_deg) / 2)
-    x_px, y_px = rows[0, 3] - size_wh[0] / 2, size_wh[1] / 2 - rows[1, 3]
-    return np.array([x_px, y_px, focal_px], np.float32) / np.float32(scale)
+    out = np.empty(3, np.float32)
+    out[0], out[1], out[2] = (camera[0, 3] - middle_x) / scale, (middle_y - camera[1, 3]) / scale, focal_px / scale
+    return out

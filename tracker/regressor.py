@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numba import njit
 
 from tracker.crop import CropSpec
 from tracker.errors import WeightsError
@@ -161,31 +162,41 @@ def translate_facet(base_scale: float, shape_count: int, expression_count: int, 
     Source of the 6-number rotation: Zhou et al., On the Continuity of Rotation Representations, CVPR 2019, eq. 15.
     """
     shape_end = POSE_FACET + shape_count
-    expression_end = shape_end + expression_count
 
     def translate(params: np.ndarray):
-        cameras = np.array([_camera(row, size_px * base_scale, size_px) for row in params[:, :POSE_FACET].tolist()])
-        # the clip keeps the exponential finite whatever the crop shows
-        logits = np.minimum(np.maximum(params[:, expression_end], -60.0), 60.0)
-        # np.clip takes thrice as long
-        expression = np.minimum(np.maximum(params[:, shape_end:expression_end], 0.0), 1.0)
-        return cameras.astype(np.float32), params[:, POSE_FACET:shape_end], expression, 1 / (1 + np.exp(-logits))
+        cameras, expressions, scores = _read_heads(params, shape_end, expression_count, size_px * base_scale, size_px)
+        return cameras, params[:, POSE_FACET:shape_end], expressions, scores
 
     return translate
 
 
-def _camera(pose: list[float], base_scale_px: float, size_px: int) -> list[list[float]]:
-    """The camera of one face, 3 rows of 4, in plain numbers: numpy takes a microsecond for each of its steps."""
-    log_scale, a, b, c, d, e, f, x, y = pose
-    scale = base_scale_px * math.exp(min(max(log_scale, -8.0), 8.0))
+@njit(cache=True, nogil=True)
+def _read_heads(params, expression_start, expression_count, base_scale_px, size_px):
+    """Cameras (B, 3, 4), expressions (B, Ke) and scores (B,), float32, of this project's head."""
+    count = len(params)
+    cameras, scores = np.empty((count, 3, 4), np.float32), np.empty(count, np.float32)
+    expressions = np.empty((count, expression_count), np.float32)
+    for i in range(count):
+        _fill_camera(cameras[i], params[i, :POSE_FACET].astype(np.float64), base_scale_px, size_px)
+        for k in range(expression_count):
+            expressions[i, k] = min(max(params[i, expression_start + k], 0.0), 1.0)
+        # the limits keep the exponential finite whatever the crop shows
+        logit = min(max(params[i, expression_start + expression_count], -60.0), 60.0)
+        scores[i] = 1 / (1 + math.exp(-logit))
+    return cameras, expressions, scores
+
+
+@njit(cache=True, nogil=True)
+def _fill_camera(camera, pose, base_scale_px, size_px):
+    a, b, c, d, e, f = pose[1], pose[2], pose[3], pose[4], pose[5], pose[6]
+    scale = base_scale_px * math.exp(min(max(pose[0], -8.0), 8.0))
     length = max(math.sqrt(a * a + b * b + c * c), 1e-8)
     a, b, c = a / length, b / length, c / length
     along = a * d + b * e + c * f
     d, e, f = d - along * a, e - along * b, f - along * c
     length = max(math.sqrt(d * d + e * e + f * f), 1e-8)
     d, e, f = d / length, e / length, f / length
-    return [
-        [scale * a, scale * b, scale * c, size_px * (0.5 + x)],
-        [-scale * d, -scale * e, -scale * f, size_px * (0.5 + y)],  # the crop's y goes down
-        [scale * (b * f - c * e), scale * (c * d - a * f), scale * (a * e - b * d), 0.0],
-    ]
+    camera[0, 0], camera[0, 1], camera[0, 2] = scale * a, scale * b, scale * c
+    camera[1, 0], camera[1, 1], camera[1, 2] = -scale * d, -scale * e, -scale * f  # the crop's y goes down
+    camera[2, 0], camera[2, 1], camera[2, 2] = scale * (b * f - c * e), scale * (c * d - a * f), scale * (a * e - b * d)
+    camera[0, 3], camera[1, 3], camera[2, 3] = size_px * (0.5 + pose[7]), size_px * (0.5 + pose[8]), 0.0

@@ -48,10 +48,11 @@ class Session:
         self.provider: str = session.get_providers()[0]
         self.inputs = {i.name: _shape(i.shape) for i in session.get_inputs()}
         self.outputs = {o.name: _shape(o.shape) for o in session.get_outputs()}
+        self._output_names = list(self.outputs)
 
     def run(self, **inputs: np.ndarray) -> list[np.ndarray]:
         """Run the network on named inputs; returns its outputs in order."""
-        return self._session.run(None, inputs)
+        return self._session.run(self._output_names, inputs)
 
     def require(self, inputs: dict[str, tuple], outputs: dict[str, tuple]) -> None:
         """Raise WeightsError unless the network has these inputs and outputs; None stands for any length."""

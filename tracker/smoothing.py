@@ -14,11 +14,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numba import njit
 
-from tracker.pose import FLIP_Y, pose_from_camera
+from tracker.pose import pose_from_camera
 from tracker.types import Pose
 
 
@@ -36,7 +35,6 @@ class EuroParams:
 EYE_SHAPES = ("eyeBlink", "eyeSquint", "eyeWide", "eyeLook")
 # Positions are filtered in widths of a face, so that one setting serves near and far faces.
 FACE_WIDTH_MM = 140.0
-FLIPS = np.outer(FLIP_Y, FLIP_Y)  # times a matrix that turns y-up space: the same turn with y down
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,106 +69,153 @@ class SmoothingConfig:
             raise ValueError(f"lookahead={self.lookahead} is smoothing, which is not enabled")
 
 
-@njit(cache=True)
-def smoothing_factor(cutoff_hz: float, step_s: float) -> float:
-    """Weight of the new sample in a first-order low-pass filter."""
-    r = 2.0 * math.pi * cutoff_hz * step_s
-    return r / (r + 1.0)
-
-
 class VectorFilter:
-    """1 euro filter of a vector signal. The first sample passes unchanged."""
+    """1 euro filters of a vector signal, one for each part of it. The first sample passes unchanged.
 
-    def __init__(self, params: EuroParams):
-        self._params = params
-        self._value: np.ndarray | None = None
-        self._raw: np.ndarray | None = None
-        self._speed: np.ndarray | None = None
-        self._trend: np.ndarray | None = None
+    Parameters
+    ----------
+    params : of each part
+    ends : where each part but the last ends in the signal
+    """
+
+    def __init__(self, *params: EuroParams, ends: Sequence[int] = ()):
+        self._params = np.array([_numbers(p) for p in params])
+        self._ends = np.array([*ends, 0])
+        self._state: np.ndarray | None = None  # (4, n) float64: value, last sample, speed, trend
         self._time_s = 0.0
 
     def __call__(self, value: np.ndarray, time_s: float) -> np.ndarray:
         """Filter `value`, (n,) float, seen at `time_s`; a repeated or earlier time returns the last result."""
-        if self._value is None:
-            self._value, self._raw = np.array(value, np.float64), np.array(value, np.float64)
-            self._speed, self._trend = np.zeros_like(self._value), np.zeros_like(self._value)
+        if self._state is None:
+            self._state = np.zeros((4, len(value)))
+            self._state[:2] = value
+            self._ends[-1] = len(value)
         elif time_s > self._time_s:
-            p = self._params
-            _follow(
-                np.asarray(value, np.float64), self._value, self._raw, self._speed, self._trend,
-                time_s - self._time_s, p.derivative_cutoff_hz, p.min_cutoff_hz, p.beta, p.trend,
-            )  # fmt: skip
+            _follow(np.asarray(value, np.float64), self._state, self._ends, time_s - self._time_s, self._params)
         else:
-            return self._value.copy()
+            return self._state[0].copy()
         self._time_s = time_s
-        return self._value.copy()
+        return self._state[0].copy()
 
 
 class RotationFilter:
     """1 euro filter on rotations: it moves along the shortest turn from the last result to the new sample."""
 
     def __init__(self, params: EuroParams):
-        self._params = params
-        self._value: np.ndarray | None = None
-        self._raw: np.ndarray | None = None
-        self._speed = np.zeros(3)  # rotation vector a second
-        self._trend = np.zeros(3)  # rotation vector a second
+        self._params = np.array(_numbers(params))
+        self._state: np.ndarray | None = None  # (2, 3, 3): value, last sample
+        self._rates = np.zeros((2, 3))  # speed, trend; rotation vectors a second
         self._time_s = 0.0
 
     def __call__(self, rotation: np.ndarray, time_s: float) -> np.ndarray:
         """Filter `rotation`, (3, 3) orthonormal, seen at `time_s`; returns (3, 3) float64."""
         rotation = np.asarray(rotation, np.float64)
-        if self._value is None:
-            self._value = self._raw = rotation.copy()
+        if self._state is None:
+            self._state = np.array([rotation, rotation])
         elif time_s > self._time_s:
-            step_s = time_s - self._time_s
-            a = smoothing_factor(self._params.derivative_cutoff_hz, step_s)
-            self._speed = self._speed + a * (rotation_vector(rotation @ self._raw.T) / step_s - self._speed)
-            p = self._params
-            gain, trend_gain = gains(p.min_cutoff_hz, p.beta, p.trend, length(self._speed), step_s)
-            predicted = cv2.Rodrigues(self._trend * step_s)[0] @ self._value
-            error = rotation_vector(rotation @ predicted.T)
-            self._value = cv2.Rodrigues(gain * error)[0] @ predicted
-            self._trend = self._trend + trend_gain / step_s * error
-            self._raw = rotation.copy()
+            _turn_after(rotation, self._state, self._rates, time_s - self._time_s, self._params)
         else:
-            return self._value.copy()
+            return self._state[0].copy()
         self._time_s = time_s
-        return self._value.copy()
+        return self._state[0].copy()
 
 
-@njit(cache=True)
-def gains(min_cutoff_hz, beta, has_trend, speed, step_s):
+def _numbers(params: EuroParams) -> tuple[float, ...]:
+    """As the kernels take them."""
+    return params.min_cutoff_hz, params.beta, params.derivative_cutoff_hz, params.trend
+
+
+@njit(cache=True, nogil=True)
+def smoothing_factor(cutoff_hz, step_s):
+    """Weight of the new sample in a first-order low-pass filter."""
+    r = 2.0 * math.pi * cutoff_hz * step_s
+    return r / (r + 1.0)
+
+
+@njit(cache=True, nogil=True)
+def gains(params, speed, step_s):
     """How far the value, and the trend over a step, follow what was not foreseen."""
+    min_cutoff_hz, beta, has_trend = params[0], params[1], params[3] > 0
     gain = smoothing_factor(min_cutoff_hz + beta * speed, step_s)
     return gain, gain * gain / (2.0 - gain) if has_trend else 0.0
 
 
-@njit(cache=True)
-def _follow(new, value, raw, speed, trend, step_s, derivative_cutoff_hz, min_cutoff_hz, beta, has_trend):
-    """One step of a vector's filter; all arrays (n,) float64, `value`, `raw`, `speed` and `trend` are written."""
-    a = smoothing_factor(derivative_cutoff_hz, step_s)
-    squares = 0.0
-    for i in range(len(new)):
-        speed[i] += a * ((new[i] - raw[i]) / step_s - speed[i])
-        squares += speed[i] * speed[i]
-        raw[i] = new[i]
-    gain, trend_gain = gains(min_cutoff_hz, beta, has_trend, math.sqrt(squares), step_s)
-    for i in range(len(new)):
-        predicted = value[i] + trend[i] * step_s
-        error = new[i] - predicted
-        value[i] = predicted + gain * error
-        trend[i] += trend_gain / step_s * error
+@njit(cache=True, nogil=True)
+def _follow(new, state, ends, step_s, params):
+    """One step of the filters of all parts, in place."""
+    start = 0
+    for part in range(len(ends)):
+        value, raw, speed, trend = state[:, start : ends[part]]
+        a = smoothing_factor(params[part, 2], step_s)
+        squares = 0.0
+        for i in range(len(value)):
+            speed[i] += a * ((new[start + i] - raw[i]) / step_s - speed[i])
+            squares += speed[i] * speed[i]
+            raw[i] = new[start + i]
+        gain, trend_gain = gains(params[part], math.sqrt(squares), step_s)
+        for i in range(len(value)):
+            predicted = value[i] + trend[i] * step_s
+            error = new[start + i] - predicted
+            value[i] = predicted + gain * error
+            trend[i] += trend_gain / step_s * error
+        start = ends[part]
 
 
-def length(vector: np.ndarray) -> float:
-    """Of a float vector; np.linalg.norm takes five times as long for one so short."""
-    return math.sqrt(vector @ vector)
+@njit(cache=True, nogil=True)
+def _turn_after(new, state, rates, step_s, params):
+    """One step of a rotation's filter, in place."""
+    value, raw = state[0], state[1]
+    speed, trend = rates[0], rates[1]
+    speed += smoothing_factor(params[2], step_s) * (rotation_vector(_times(new, raw.T)) / step_s - speed)
+    gain, trend_gain = gains(params, math.sqrt((speed * speed).sum()), step_s)
+    predicted = _times(rotation_matrix(trend * step_s), value)
+    error = rotation_vector(_times(new, predicted.T))
+    value[:] = _times(rotation_matrix(gain * error), predicted)
+    trend += trend_gain / step_s * error
+    raw[:] = new
 
 
-def rotation_vector(rotation: np.ndarray) -> np.ndarray:
-    """Axis times angle (radians) of a (3, 3) rotation, as (3,) float64."""
-    return cv2.Rodrigues(np.asarray(rotation, np.float64))[0].ravel()
+@njit(cache=True, nogil=True)
+def _times(a, b):
+    """Product of two (3, 3) matrices; the one of numpy calls BLAS."""
+    out = np.empty((3, 3))
+    for i in range(3):
+        for j in range(3):
+            out[i, j] = a[i, 0] * b[0, j] + a[i, 1] * b[1, j] + a[i, 2] * b[2, j]
+    return out
+
+
+@njit(cache=True, nogil=True)
+def rotation_matrix(vector):
+    """The rotation about an axis, by the axis's length in radians; (3,) -> (3, 3) float64 (Rodrigues)."""
+    angle = math.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
+    out = np.eye(3)
+    if angle < 1e-12:
+        return out
+    x, y, z = vector / angle
+    cos, sin = math.cos(angle), math.sin(angle)
+    rest = 1 - cos
+    out[0, 0], out[0, 1], out[0, 2] = cos + rest * x * x, rest * x * y - sin * z, rest * x * z + sin * y
+    out[1, 0], out[1, 1], out[1, 2] = rest * x * y + sin * z, cos + rest * y * y, rest * y * z - sin * x
+    out[2, 0], out[2, 1], out[2, 2] = rest * x * z - sin * y, rest * y * z + sin * x, cos + rest * z * z
+    return out
+
+
+@njit(cache=True, nogil=True)
+def rotation_vector(rotation):
+    """Axis times angle (radians) of a (3, 3) float64 rotation; (3,) float64, the inverse of `rotation_matrix`."""
+    r = rotation
+    vector = np.array([r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]]) / 2
+    cos, sin = (r[0, 0] + r[1, 1] + r[2, 2] - 1) / 2, math.sqrt((vector * vector).sum())
+    if sin > 1e-5:
+        return vector * (math.atan2(sin, cos) / sin)
+    if cos > 0:
+        return vector
+    # a half turn: the axis is the longest column of (rotation + identity)
+    longest = np.argmax(np.array([r[0, 0], r[1, 1], r[2, 2]]))
+    axis = r[:, longest].copy()
+    axis[longest] += 1
+    return axis * (math.pi / math.sqrt((axis * axis).sum()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,14 +252,17 @@ class FaceFilter:
         self._anchor_mm = np.asarray(anchor_mm, np.float64)
         self.samples = 0  # seen so far
         self._unit_px = first.scale_px_per_mm * FACE_WIDTH_MM
-        self._position = VectorFilter(euro(config.position_cutoff_hz, config.position_beta))
-        self._log_size = VectorFilter(euro(config.size_cutoff_hz, config.size_beta))
-        self._rotation = RotationFilter(euro(config.rotation_cutoff_hz, config.rotation_beta))
-        # no trend: a mouth or lid that stops would go on, and shapes would leave [0, 1]
-        self._expression = VectorFilter(euro(config.expression_cutoff_hz, config.expression_beta, trend=False))
-        self._eyes = VectorFilter(euro(config.eyelid_cutoff_hz, config.eyelid_beta, trend=False))
         is_eye = np.array([name.startswith(EYE_SHAPES) for name in expression_names], bool)
-        self._eye_indices, self._other_indices = np.flatnonzero(is_eye), np.flatnonzero(~is_eye)
+        self._order = np.argsort(~is_eye, kind="stable")  # the eyes' expressions first
+        self._signals = VectorFilter(
+            euro(config.position_cutoff_hz, config.position_beta),
+            euro(config.size_cutoff_hz, config.size_beta),
+            # no trend: a mouth or lid that stops would go on, and shapes would leave [0, 1]
+            euro(config.eyelid_cutoff_hz, config.eyelid_beta, trend=False),
+            euro(config.expression_cutoff_hz, config.expression_beta, trend=False),
+            ends=(2, 3, 3 + np.count_nonzero(is_eye)),
+        )
+        self._rotation = RotationFilter(euro(config.rotation_cutoff_hz, config.rotation_beta))
 
     def anew(self, first: Pose) -> FaceFilter:
         """A filter with the same settings that has seen nothing."""
@@ -227,24 +275,54 @@ class FaceFilter:
         stays as it was seen, and so does the origin's z.
         """
         self.samples += 1
-        seen, pose, time_s = sample.camera.astype(np.float64), sample.pose, sample.time_s
-        place = seen[:2, :3] @ self._anchor_mm + seen[:2, 3]
-        place = self._position(place / self._unit_px, time_s) * self._unit_px
-        log_size = self._log_size(np.array([math.log(pose.scale_px_per_mm)]), time_s)[0]
+        pose, time_s = sample.pose, sample.time_s
+        if len(self._order) != len(sample.expression):  # of a model whose expressions have no names
+            self._order = np.arange(len(sample.expression))
+        seen = _signals_of(
+            sample.camera, pose.scale_px_per_mm, sample.expression, self._order, self._anchor_mm, self._unit_px
+        )
         rotation = self._rotation(pose.rotation, time_s)
-        turn = rotation @ pose.rotation.T * (FLIPS * (math.exp(log_size) / pose.scale_px_per_mm))
-        camera = np.empty((3, 4), np.float32)
-        camera[:, :3] = turn @ seen[:, :3]
-        camera[:2, 3] = place - camera[:2, :3] @ self._anchor_mm
-        camera[2, 3] = seen[2, 3]
-
-        expression = np.array(sample.expression, np.float32)
-        if len(self._eye_indices) + len(self._other_indices) == len(expression):
-            expression[self._other_indices] = self._expression(expression[self._other_indices], time_s)
-            expression[self._eye_indices] = self._eyes(expression[self._eye_indices], time_s)
-        else:
-            expression[:] = self._expression(expression, time_s)
+        camera, expression = _put_together(
+            self._signals(seen, time_s), rotation, sample.camera, pose.rotation, pose.scale_px_per_mm,
+            self._order, self._anchor_mm, self._unit_px,
+        )  # fmt: skip
         return Sample(camera, pose_from_camera(camera), expression, time_s)
+
+
+@njit(cache=True, nogil=True)
+def _signals_of(camera, scale, expression, order, anchor, unit_px):
+    """What is filtered of a sample but for its rotation: the anchor's place, log size, expressions in `order`."""
+    out = np.empty(3 + len(order))
+    for row in range(2):
+        x = camera[row, 0] * anchor[0] + camera[row, 1] * anchor[1] + camera[row, 2] * anchor[2] + camera[row, 3]
+        out[row] = x / unit_px
+    out[2] = math.log(scale)
+    for k in range(len(order)):
+        out[3 + k] = expression[order[k]]
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _put_together(signals, rotation, seen_camera, seen_rotation, seen_scale, order, anchor, unit_px):
+    """Camera (3, 4) and expression (Ke,), float32, from filtered signals."""
+    growth = math.exp(signals[2]) / seen_scale
+    turn = _times(rotation, seen_rotation.T)
+    camera, expression = np.empty((3, 4), np.float32), np.empty(len(order), np.float32)
+    for row in range(3):
+        for column in range(3):
+            total = 0.0
+            for i in range(3):
+                # y is up where rotations are told, and down in the image
+                flip = -1.0 if (row == 1) != (i == 1) else 1.0
+                total += flip * turn[row, i] * seen_camera[i, column]
+            camera[row, column] = growth * total
+    for row in range(2):
+        x = camera[row, 0] * anchor[0] + camera[row, 1] * anchor[1] + camera[row, 2] * anchor[2]
+        camera[row, 3] = signals[row] * unit_px - x
+    camera[2, 3] = seen_camera[2, 3]
+    for k in range(len(order)):
+        expression[order[k]] = signals[3 + k]
+    return camera, expression
 
 
 def both_ways(forward: FaceFilter, past: Sample, ahead: Sequence[Sample]) -> Sample:

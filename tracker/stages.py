@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from contextlib import contextmanager
+from array import array
 
 import numpy as np
 
@@ -20,50 +19,49 @@ class Stages:
     """Collects how long each stage took. Any thread may measure."""
 
     def __init__(self, keep_events: bool = False):
-        self._spans: dict[str, deque[float]] = {}
-        self._totals: dict[str, tuple[int, float, float]] = {}  # n, sum, max; ms
-        self._events: deque[tuple[str, int, int, int]] | None = deque(maxlen=KEPT_EVENTS) if keep_events else None
+        self._spans: dict[str, Ring] = {}  # ms
+        self._totals: dict[str, tuple[float, float]] = {}  # sum, max; ms
+        # number of the stage, start, end, thread
+        self._events = tuple(Ring("q", KEPT_EVENTS) for _ in range(4)) if keep_events else None
         self._lock = threading.Lock()
         self._start_ns = time.perf_counter_ns()
 
-    @contextmanager
-    def __call__(self, name: str):
+    def __call__(self, name: str) -> Span:
         """Measure the body of a `with` statement as one span of the stage `name`."""
-        start_ns = time.perf_counter_ns()
-        try:
-            yield
-        finally:
-            self.add(name, start_ns, time.perf_counter_ns())
+        return Span(self, name)
 
     def add(self, name: str, start_ns: int, end_ns: int) -> None:
         """Add a span between two readings of `time.perf_counter_ns`."""
         span_ms = (end_ns - start_ns) * 1e-6
         with self._lock:
             if name not in self._spans:
-                self._spans[name] = deque(maxlen=KEPT_SPANS)
-            self._spans[name].append(span_ms)
-            n, total, longest = self._totals.get(name, (0, 0.0, 0.0))
-            self._totals[name] = n + 1, total + span_ms, max(longest, span_ms)
+                self._spans[name], self._totals[name] = Ring("d", KEPT_SPANS), (0.0, 0.0)
+            self._spans[name].add(span_ms)
+            total, longest = self._totals[name]
+            self._totals[name] = total + span_ms, max(longest, span_ms)
             if self._events is not None:
-                self._events.append((name, start_ns, end_ns, threading.get_native_id()))
+                event = list(self._spans).index(name), start_ns, end_ns, threading.get_native_id()
+                for ring, number in zip(self._events, event, strict=True):
+                    ring.add(number)
 
     def last_ms(self, name: str) -> float:
         """Length of the newest span of a stage; 0 where there is none."""
         with self._lock:
-            return self._spans[name][-1] if name in self._spans else 0.0
+            return self._spans[name].last() if name in self._spans else 0.0
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Count and latencies of each stage that ran, in the order of `STAGES`."""
         with self._lock:
-            spans = {name: np.array(values) for name, values in self._spans.items()}
+            spans = {name: ring.newest() for name, ring in self._spans.items()}
+            counts = {name: ring.count for name, ring in self._spans.items()}
             totals = dict(self._totals)
         table = {}
         for name in [s for s in STAGES if s in spans] + sorted(set(spans) - set(STAGES)):
             p50, p95, p99 = np.percentile(spans[name], [50, 95, 99])
-            n, total, longest = totals[name]
+            total, longest = totals[name]
             table[name] = {
-                "n": n,
-                "mean_ms": total / n,
+                "n": counts[name],
+                "mean_ms": total / counts[name],
                 "p50_ms": float(p50),
                 "p95_ms": float(p95),
                 "p99_ms": float(p99),
@@ -77,22 +75,60 @@ class Stages:
         `session` tells more of the run; it goes under `otherData` as it is.
         """
         with self._lock:
-            events = list(self._events or ())
+            events = [ring.newest().tolist() for ring in self._events or ()]
+            names = list(self._spans)
         return {
             "traceEvents": [
                 {
-                    "name": name,
+                    "name": names[stage],
                     "ph": "X",
                     "pid": 1,
                     "tid": thread,
                     "ts": (start_ns - self._start_ns) / 1000,
                     "dur": (end_ns - start_ns) / 1000,
                 }
-                for name, start_ns, end_ns, thread in events
+                for stage, start_ns, end_ns, thread in zip(*events, strict=True)
             ],
             "displayTimeUnit": "ms",
             "otherData": {"stages": self.summary(), **(session or {})},
         }
+
+
+class Ring:
+    """The newest of many numbers. All its memory is taken at once, so that a long session takes no more."""
+
+    __slots__ = ("_numbers", "count")
+
+    def __init__(self, kind: str, kept: int):
+        self._numbers = array(kind, [0]) * kept
+        self.count = 0
+
+    def add(self, number: float) -> None:
+        self._numbers[self.count % len(self._numbers)] = number
+        self.count += 1
+
+    def last(self) -> float:
+        return self._numbers[(self.count - 1) % len(self._numbers)]
+
+    def newest(self) -> np.ndarray:
+        """(n,) the numbers that are kept, oldest first."""
+        numbers, kept = np.array(self._numbers), len(self._numbers)
+        return numbers[: self.count] if self.count <= kept else np.roll(numbers, -(self.count % kept))
+
+
+class Span:
+    """One run of a stage; a class because contextlib's generators take three times as long."""
+
+    __slots__ = ("_name", "_stages", "_start_ns")
+
+    def __init__(self, stages: Stages, name: str):
+        self._stages, self._name = stages, name
+
+    def __enter__(self) -> None:
+        self._start_ns = time.perf_counter_ns()
+
+    def __exit__(self, *error) -> None:
+        self._stages.add(self._name, self._start_ns, time.perf_counter_ns())
 
 
 def format_table(summary: dict[str, dict[str, float]]) -> str:

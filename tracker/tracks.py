@@ -5,14 +5,17 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from tracker.appearance import Appearance
+from tracker.crop import extent
 from tracker.fitting import LandmarkFitter
 from tracker.smoothing import FaceFilter
 from tracker.types import Box, Pose, Roi, TrackState
+
+Rectangle = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max, image px; NaN where there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,13 @@ class Observation:
     landmarks: np.ndarray  # (68, 3) float32, image px
     score: float | None
     thumbnail: np.ndarray
+    box: Rectangle = field(init=False)  # of the landmarks
+    centre: tuple[float, float] = field(init=False)  # mean of the landmarks, image px
 
-    @property
-    def box(self) -> np.ndarray:
-        """Rectangle of the landmarks, (4,) image px."""
-        return np.concatenate([self.landmarks[:, :2].min(axis=0), self.landmarks[:, :2].max(axis=0)])
+    def __post_init__(self):
+        edges_and_mean = extent(self.landmarks, 1.0, 0.0)
+        object.__setattr__(self, "box", edges_and_mean[:4])
+        object.__setattr__(self, "centre", edges_and_mean[4:])
 
 
 class Verdict(enum.Enum):
@@ -112,13 +117,13 @@ class Slot:
         return self.shape_mean
 
 
-def step_between(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
-    """How far landmarks, (68, 3) px each, moved, as far as that is motion: slow steps are the network's tremble.
+def step_between(before: Observation, after: Observation) -> tuple[float, float]:
+    """How far the landmarks moved, px, as far as that is motion: slow steps are the network's tremble.
 
     Below 1 % of the face's width it is none of the step, above 3 % all of it.
     """
-    x, y = ((after.sum(axis=0) - before.sum(axis=0)) / len(after))[:2].tolist()
-    width = float(after[:, 0].max() - after[:, 0].min())
+    x, y = after.centre[0] - before.centre[0], after.centre[1] - before.centre[1]
+    width = after.box[2] - after.box[0]
     share = min(1.0, max(0.0, 50.0 * math.hypot(x, y) / max(width, 1.0) - 0.5))
     return share * x, share * y
 
@@ -142,33 +147,37 @@ def judge(slot: Slot, new: Observation, size_wh: tuple[int, int], config: Tracke
 
 def is_plausible(new: Observation, size_wh: tuple[int, int], config: TrackerConfig) -> bool:
     """Whether a face could look like this: finite, not tiny, mostly in the picture."""
-    x, y = new.landmarks[:, 0], new.landmarks[:, 1]
-    x0, x1, y0, y1 = float(x.min()), float(x.max()), float(y.min()), float(y.max())
-    # a face with a point that is no number has no size
-    if not max(x1 - x0, y1 - y0) >= config.min_face_px or not math.isfinite(x1 - x0 + y1 - y0):
+    x0, y0, x1, y1 = new.box
+    if not max(x1 - x0, y1 - y0) >= config.min_face_px:  # nor is NaN
         return False
     width, height = size_wh
     if min(x0, y0) >= 0 and x1 <= width and y1 <= height:
         return config.min_inside <= 1.0
+    x, y = new.landmarks[:, 0], new.landmarks[:, 1]
     inside = ((x >= 0) & (x <= width) & (y >= 0) & (y <= height)).mean()
     return bool(inside >= config.min_inside)
 
 
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over the smaller area of two rectangles (x_min, y_min, x_max, y_max)."""
-    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = a.tolist(), b.tolist()
+def overlap(a: Rectangle, b: Rectangle) -> float:
+    """Intersection over the smaller area of two rectangles."""
+    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = a, b
     width, height = min(ax1, bx1) - max(ax0, bx0), min(ay1, by1) - max(ay0, by0)
     smaller = min((ax1 - ax0) * (ay1 - ay0), (bx1 - bx0) * (by1 - by0))
     return width * height / smaller if width > 0 and height > 0 and smaller > 0 else 0.0
 
 
-def fits(box: np.ndarray, face: np.ndarray) -> bool:
+def fits(box: Rectangle, face: Rectangle) -> bool:
     """Whether a detector's box and a rectangle of landmarks, on one face, are of one size: intersection over union.
 
     Boxes take in more of the forehead than landmarks do, and those of a profile more of the head.
     """
-    width, height = np.maximum(np.minimum(box[2:4], face[2:4]) - np.maximum(box[:2], face[:2]), 0)
-    return bool(width * height >= 0.3 * (np.prod(box[2:4] - box[:2]) + np.prod(face[2:4] - face[:2]) - width * height))
+    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = box, face
+    shared = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
+    return shared >= 0.3 * ((ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0) - shared)
+
+
+def rectangle_of(box: Box) -> Rectangle:
+    return box.x_min, box.y_min, box.x_max, box.y_max
 
 
 class Tracks:
@@ -214,9 +223,8 @@ class Tracks:
             if slot.state is not TrackState.LOST or time_s - slot.lost_s <= self._config.memory_s
         ]
 
-    def is_covered(self, box: Box | np.ndarray) -> bool:
-        """Whether a box shows a face that is tracked already."""
-        rectangle = np.array([box.x_min, box.y_min, box.x_max, box.y_max]) if isinstance(box, Box) else box
+    def is_covered(self, rectangle: Rectangle) -> bool:
+        """Whether a rectangle shows a face that is tracked already."""
         return any(overlap(rectangle, slot.seen.box) > 0.5 for slot in self.active)
 
     def start(self, new: Observation, time_s: float) -> Slot:
@@ -234,7 +242,7 @@ class Tracks:
 
     def carry_on(self, slot: Slot, new: Observation, detected: bool = False) -> None:
         """Add one frame to a track."""
-        slot.step_px = (0.0, 0.0) if detected else step_between(slot.seen.landmarks, new.landmarks)
+        slot.step_px = (0.0, 0.0) if detected else step_between(slot.seen, new)
         slot.seen, slot.detected = new, detected
         scale = new.pose.scale_px_per_mm
         slot.usual_px_per_mm = scale if detected else slot.usual_px_per_mm + (scale - slot.usual_px_per_mm) / 30
@@ -246,12 +254,17 @@ class Tracks:
         if slot.perhaps is not None:
             self._reconsider(slot)
 
-    def _lost_near(self, box: np.ndarray) -> Slot | None:
+    def _lost_near(self, box: Rectangle) -> Slot | None:
         """The lost slot that went from nearest to here, if it was near; who comes out from behind somebody began so."""
-        size = float((box[2:4] - box[:2]).max())
+
+        def distance(slot: Slot) -> float:
+            (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = box, slot.seen.box
+            return math.hypot(ax0 + ax1 - bx0 - bx1, ay0 + ay1 - by0 - by1) / 2
+
         lost = [slot for slot in self._slots if slot.state is TrackState.LOST and slot.seen is not None]
-        apart = [float(np.linalg.norm(box[:2] + box[2:4] - s.seen.box[:2] - s.seen.box[2:4])) / 2 for s in lost]
-        return lost[int(np.argmin(apart))] if lost and min(apart) < 2.5 * size else None
+        nearest = min(lost, key=distance, default=None)
+        size = max(box[2] - box[0], box[3] - box[1])
+        return nearest if nearest is not None and distance(nearest) < 2.5 * size else None
 
     def _reconsider(self, slot: Slot) -> None:
         """Give a young track the ID of the lost one that it may be, once it looks like it."""
@@ -292,7 +305,7 @@ def compare_with(boxes: Iterable[Box], slots: Iterable[Slot], time_s: float) -> 
 
     A crop that has shrunk to a part of a face, or grown far beyond it, may keep itself so for ever.
     """
-    rectangles = [np.array([box.x_min, box.y_min, box.x_max, box.y_max]) for box in boxes]
+    rectangles = [rectangle_of(box) for box in boxes]
     wrong = []
     for slot in slots:
         near = [rectangle for rectangle in rectangles if overlap(rectangle, slot.seen.box) > 0.5]

@@ -24,6 +24,8 @@ import numpy as np
 
 def _check(name: str, array: np.ndarray, shape: tuple) -> None:
     """Raise ValueError where `array` lacks the shape; None stands for any length."""
+    if array.shape == shape:
+        return
     if len(array.shape) != len(shape) or any(e is not None and e != g for e, g in zip(shape, array.shape, strict=True)):
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
 
@@ -70,6 +72,10 @@ class Roi:
     @property
     def centre(self) -> tuple[float, float]:
         return self.x + self.size / 2, self.y + self.size / 2
+
+    def moved(self, x: float, y: float) -> Roi:
+        """The same square elsewhere, px."""
+        return Roi(self.x + x, self.y + y, self.size, self.roll_deg)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
