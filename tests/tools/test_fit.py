@@ -6,6 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from tools.data import fit, profiles
 from tools.data.crops import SIZE_PX
+from tools.raster import rasterise
 from tracker.morphable import contour_weights, load_face_model
 from tracker.pose import pose_from_camera
 from tracker.regressor import translate_facet
@@ -119,15 +120,19 @@ def test_turning_leaves_the_pivot_in_place_and_has_the_projects_signs():
     assert pose.yaw_deg == pytest.approx(30, abs=1e-3) and pose.pitch_deg == pytest.approx(20, abs=1e-3)
 
 
-def test_the_rasteriser_draws_what_is_nearer_and_faces_us():
-    near = np.float32([[2, 2, 5], [2, 12, 5], [12, 2, 5]])  # clockwise on the screen seen with y up
-    far = near + np.float32([0, 0, -3])
-    points = np.concatenate([far, near, near[[0, 2, 1]] + np.float32([0, 0, 9])])
-    owner, weight = profiles.rasterise(points, np.arange(9).reshape(3, 3), 16)
-    assert owner[4, 4] == 1 and owner[14, 14] == -1 and set(np.unique(owner)) == {-1, 1}
-    u, v = weight[4, 4]
-    spot = near[0] * (1 - u - v) + near[1] * u + near[2] * v
-    np.testing.assert_allclose(spot[:2], (4.5, 4.5), atol=1e-5)
+def test_the_rasteriser_draws_what_is_nearer():
+    near = np.array([[2, 2, 5], [2, 12, 5], [12, 2, 5.0]])
+    points = np.concatenate([near - (0, 0, 3), near, near - (0, 0, 9)])
+    triangles = np.arange(9).reshape(3, 3)
+    owner, weight = rasterise(points, triangles, 16, 14)
+    assert owner.shape == (14, 16) and set(np.unique(owner)) == {-1, 1} and owner[13, 14] == -1
+    np.testing.assert_allclose(weight[4, 4] @ near, (4.5, 4.5, 5), atol=1e-5)
+
+
+def test_a_triangle_faces_us_one_way_round_only():
+    turned = np.array([[2, 2, 0], [2, 12, 0], [12, 2, 10.0]])  # clockwise on the screen seen with y up
+    facing = profiles.facing(turned, np.array([[0, 1, 2], [0, 2, 1]]))
+    np.testing.assert_allclose(facing, [np.sqrt(0.5), -np.sqrt(0.5)])
 
 
 def test_a_face_drawn_with_its_own_pose_is_the_photograph(model):

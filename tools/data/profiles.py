@@ -11,48 +11,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numba import njit
 
 from tools.data import labels
 from tools.data.crops import SIZE_PX
+from tools.raster import rasterise
 from tracker.morphable import MorphableModel, load_face_model
 from tracker.weights import ROOT
 
 FACING = 0.12  # cosine below which a triangle counts as unseen
 SUPERSAMPLE = 2
 EXPRESSIVE_SHARE = 0.4  # of the samples that show some of all expressions at random
-
-
-@njit(cache=True)
-def rasterise(points, triangles, size):
-    """Draw a mesh with a z buffer: the triangle of each pixel (-1 for none) and two barycentric weights.
-
-    Parameters
-    ----------
-    points : (N, 3) float32, px, larger z is nearer; triangles counter-clockwise in y-up, so clockwise on the screen
-    """
-    depth = np.full((size, size), -1e9, np.float32)
-    owner = np.full((size, size), -1, np.int32)
-    weight = np.zeros((size, size, 2), np.float32)
-    for t in range(len(triangles)):
-        a, b, c = points[triangles[t, 0]], points[triangles[t, 1]], points[triangles[t, 2]]
-        area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-        if area >= -1e-9:
-            continue
-        x0, x1 = max(0, int(min(a[0], b[0], c[0]))), min(size - 1, int(max(a[0], b[0], c[0])))
-        y0, y1 = max(0, int(min(a[1], b[1], c[1]))), min(size - 1, int(max(a[1], b[1], c[1])))
-        for y in range(y0, y1 + 1):
-            for x in range(x0, x1 + 1):
-                px, py = x + 0.5, y + 0.5
-                u = ((px - a[0]) * (c[1] - a[1]) - (py - a[1]) * (c[0] - a[0])) / area
-                v = ((b[0] - a[0]) * (py - a[1]) - (b[1] - a[1]) * (px - a[0])) / area
-                if u < 0 or v < 0 or u + v > 1:
-                    continue
-                z = a[2] + u * (b[2] - a[2]) + v * (c[2] - a[2])
-                if z > depth[y, x]:
-                    depth[y, x], owner[y, x] = z, t
-                    weight[y, x, 0], weight[y, x, 1] = u, v
-    return owner, weight
 
 
 def turn_about(camera: np.ndarray, turn: np.ndarray, pivot_mm: np.ndarray) -> np.ndarray:
@@ -76,19 +44,12 @@ def render(model: MorphableModel, image, background, camera, shape, expression, 
     neutral = model.bake(shape)
     was = model.vertices(shape, expression, neutral) @ camera[:, :3].T + camera[:, 3]
     now = model.vertices(shape, new_expression, neutral) @ new_camera[:, :3].T + new_camera[:, 3]
-    owner, weight = rasterise((now * SUPERSAMPLE).astype(np.float32), model.triangles, SIZE_PX * SUPERSAMPLE)
+    triangles = model.triangles[facing(now, model.triangles) > 0]
+    owner, weight = rasterise(now * SUPERSAMPLE, triangles, SIZE_PX * SUPERSAMPLE, SIZE_PX * SUPERSAMPLE)
     drawn = owner >= 0
-    corners = model.triangles[owner[drawn]]
-    u, v = weight[drawn].T
-    spot = was[corners[:, 0], :2] * (1 - u - v)[:, None] + was[corners[:, 1], :2] * u[:, None]
-    spot += was[corners[:, 2], :2] * v[:, None]
-    edge1, edge2 = (
-        was[model.triangles[:, 1]] - was[model.triangles[:, 0]],
-        was[model.triangles[:, 2]] - was[model.triangles[:, 0]],
-    )
-    normal = np.cross(edge1, edge2)
-    facing = -normal[:, 2] / np.maximum(np.linalg.norm(normal, axis=1), 1e-9)  # y goes down: the winding is reversed
-    seen = facing[owner[drawn]] > FACING
+    corners = triangles[owner[drawn]]
+    spot = (was[corners, :2] * weight[drawn][..., None]).sum(axis=1).astype(np.float32)
+    seen = facing(was, triangles)[owner[drawn]] > FACING
     inside = (spot >= 1).all(axis=1) & (spot < SIZE_PX - 1).all(axis=1)
     skin_at = was[model.landmark_vertices[27:36], :2].mean(axis=0)
     x, y = np.clip(skin_at.astype(int), 8, SIZE_PX - 9)
@@ -102,6 +63,13 @@ def render(model: MorphableModel, image, background, camera, shape, expression, 
     canvas = cv2.resize(background, (SIZE_PX * SUPERSAMPLE,) * 2)
     canvas[drawn] = colour
     return cv2.resize(canvas, (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
+
+
+def facing(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Cosine between the triangles' normals and the viewer; points (N, 3) px, y down."""
+    a, b, c = (points[triangles[:, k]] for k in range(3))
+    normal = np.cross(b - a, c - a)
+    return -normal[:, 2] / np.maximum(np.linalg.norm(normal, axis=1), 1e-9)  # y goes down: the winding is reversed
 
 
 def make(out: Path, count: int, seed: int = 3, expressive: float = EXPRESSIVE_SHARE) -> None:
