@@ -123,17 +123,17 @@ class Appearance:
 
     def __init__(self):
         self.last: np.ndarray | None = None
-        self._kept: list[np.ndarray] = []
+        self._kept = np.zeros((0, 3 * SIDE * SIDE), np.float32)
 
     def add(self, thumb: np.ndarray) -> None:
         """Remember a thumbnail; the kept ones are those that the others do not stand for."""
         self.last = thumb
-        if all(float(thumb @ kept) < 0.9 for kept in self._kept):
-            self._kept.append(thumb)
-            if len(self._kept) > MEMORY:
-                self._kept.pop(1)  # the first view stays
+        if (self._kept @ thumb).max(initial=-1.0) < 0.9:
+            kept = self._kept if len(self._kept) < MEMORY else np.delete(self._kept, 1, axis=0)  # the first view stays
+            self._kept = np.concatenate([kept, thumb[None]])
 
     def likeness(self, thumb: np.ndarray) -> float:
         """Best correlation with what is remembered, [-1, 1]; -1 where nothing is."""
-        views = self._kept if self.last is None else [self.last, *self._kept]
-        return max((float(thumb @ view) for view in views), default=-1.0)
+        if self.last is None:
+            return -1.0
+        return max(float(self.last @ thumb), float((self._kept @ thumb).max()))

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 # Grid of samples a frame is judged by; more add nothing, since a cut changes the whole picture.
-GRID_WH = (64, 36)
+GRID_WH = (32, 18)
 
 
 class CutDetector:
@@ -42,7 +42,7 @@ class CutDetector:
 
 
 def _samples(image: np.ndarray) -> np.ndarray:
-    """About 64 x 36 samples of the green channel, each the mean of 2 x 2 px where there are so many, as float32."""
+    """About 32 x 18 samples of the green channel, each the mean of 2 x 2 px where there are so many, as float32."""
     step_y, step_x = (max(1, n // g) for n, g in zip(image.shape[:2], GRID_WH[::-1], strict=True))
     if min(step_x, step_y) < 2:
         return image[::step_y, ::step_x, 1].astype(np.float32)

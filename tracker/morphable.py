@@ -22,9 +22,17 @@ class SparseRows:
     """The rows of a face model that make its landmarks, and those alone."""
 
     mean: np.ndarray  # (P, 3) float32: 68 landmarks, then the candidates of the contour
-    basis: np.ndarray  # (Ks + Ke, P * 3) float32
+    # (Ks + Ke, P * 3) int16, filled up with zeros to a multiple of four rows, times (Ks + Ke,) float32: whole numbers,
+    # since this is read twice a frame and the time goes into reading it
+    steps: np.ndarray
+    step_mm: np.ndarray
     lines: int  # how many landmarks, from the first, slide
     outward: np.ndarray  # (lines, 2) float32, unit: where the silhouette lies from each line, model x and y
+
+    @property
+    def basis(self) -> np.ndarray:
+        """(Ks + Ke, P * 3) float32."""
+        return self.steps[: len(self.step_mm)] * self.step_mm[:, None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +111,7 @@ class MorphableModel:
             raise ValueError(f"shape, expression: expected {counts} coefficients, got {len(shape), len(expression)}")
         shape, expression = np.ascontiguousarray(shape, np.float32), np.ascontiguousarray(expression, np.float32)
         camera, sparse = np.ascontiguousarray(model_to_image, np.float32), self.sparse
-        return _landmarks(shape, expression, camera, sparse.mean, sparse.basis, sparse.outward)
+        return _landmarks(shape, expression, camera, sparse.mean, sparse.steps, sparse.step_mm, sparse.outward)
 
 
 # The kernels below hold loops where numpy would call BLAS: its threads wait for each other on a busy machine.
@@ -176,10 +184,27 @@ def contour_weights(candidates, model_to_image, outward):
     return weight
 
 
+@njit(cache=True, nogil=True, fastmath=True)
+def _add_steps(mean, coefficients, steps):
+    """mean + sum of coefficients x steps: (N, 3) float32, (K,) float32, (K, N * 3) int16; K is a multiple of four."""
+    out = mean.copy()
+    flat = out.reshape(-1)
+    for k in range(0, len(coefficients), 4):
+        a, b, c, d = coefficients[k], coefficients[k + 1], coefficients[k + 2], coefficients[k + 3]
+        rows = steps[k : k + 4]
+        for i in range(len(flat)):
+            flat[i] += a * rows[0, i] + b * rows[1, i] + c * rows[2, i] + d * rows[3, i]
+    return out
+
+
 @njit(cache=True, nogil=True)
-def _landmarks(shape, expression, model_to_image, mean, basis, outward):
-    """Landmarks of the rows in `mean` and `basis`, (68, 3) float32, image px; the first slide on the contour."""
-    points = project(add_scaled(mean, np.concatenate((shape, expression)), basis), model_to_image)
+def _landmarks(shape, expression, model_to_image, mean, steps, step_mm, outward):
+    """Landmarks of the rows in `mean` and `steps`, (68, 3) float32, image px; the first slide on the contour."""
+    coefficients = np.zeros(len(steps), np.float32)
+    coefficients[: len(shape)] = shape
+    coefficients[len(shape) : len(step_mm)] = expression
+    coefficients[: len(step_mm)] *= step_mm
+    points = project(_add_steps(mean, coefficients, steps), model_to_image)
     landmarks = points[:68].copy()
     if len(outward) == 0:
         return landmarks
@@ -316,9 +341,14 @@ def _sparse_rows(mean, basis, landmarks, edges, share) -> SparseRows:
         spread = np.ptp(points[:, :, :2], axis=1)
         outward = np.where(spread[:, 1:] < 3.0, np.sign(jaw[:, :1]) * np.float32([1, 0]), jaw[:, :2] - middle)
         outward = (outward / np.linalg.norm(outward, axis=1, keepdims=True)).astype(np.float32)
+    rows_basis = rows_basis.reshape(len(basis), -1)
+    step_mm = np.maximum(np.abs(rows_basis).max(axis=1, initial=0.0), 1e-9) / np.iinfo(np.int16).max
+    steps = np.zeros((-(-len(basis) // 4) * 4, rows_basis.shape[1]), np.int16)
+    steps[: len(basis)] = np.rint(rows_basis / step_mm[:, None])
     return SparseRows(
         mean=np.ascontiguousarray(rows_mean, np.float32),
-        basis=np.ascontiguousarray(rows_basis.reshape(len(basis), -1), np.float32),
+        steps=steps,
+        step_mm=step_mm.astype(np.float32),
         lines=lines,
         outward=outward,
     )

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
-from tracker.crop import crop_to_image
+from tracker.crop import affine_of
 from tracker.types import Pose, Roi
 
 # nearer than this to +-90 degrees of yaw, pitch and roll turn about the same axis and only their sum is known
@@ -28,19 +28,16 @@ def model_to_image(camera: np.ndarray, roi: Roi, crop_size: int) -> np.ndarray:
     -------
     (3, 4) float32, model mm -> image px, y down; z is scaled and otherwise left alone
     """
-    return _moved(camera, crop_to_image(roi, crop_size), roi.size / crop_size)
+    return _moved(camera, roi.x, roi.y, roi.size, roi.roll_deg, crop_size)
 
 
 @njit(cache=True, nogil=True)
-def _moved(camera, to_image, scale):
+def _moved(camera, x, y, side, roll_deg, size):
     moved = np.empty((3, 4), np.float32)
-    for column in range(4):
-        x, y = camera[0, column], camera[1, column]
-        for row in range(2):
-            moved[row, column] = to_image[row, 0] * x + to_image[row, 1] * y
-        moved[2, column] = scale * camera[2, column]
-    moved[0, 3] += to_image[0, 2]
-    moved[1, 3] += to_image[1, 2]
+    for row, (a, b, c) in enumerate(affine_of(x, y, side, roll_deg, size)):
+        moved[row] = a * camera[0] + b * camera[1]
+        moved[row, 3] += c
+    moved[2] = camera[2] * (side / size)
     return moved
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime
 
 from app import AppConfig, build_tracker
 from detect import open_detector
@@ -75,7 +76,7 @@ def steps_on(frames: list[Frame], config: AppConfig) -> Steps:
 
 
 def upstream_step(frames: list[Frame]) -> Callable[[], np.ndarray]:
-    """What 3DDFA_V2 does for a tracked face: crop by the last landmarks, network, 68 points. No score, no filter."""
+    """3DDFA_V2's network and model in our loop: crop by the last landmarks, network, 68 points. No score, no filter."""
     config = load_config(AppConfig, UPSTREAM_CONFIG)
     network = Regressor.open(find_entry(config.regressor.weights, "regressor"), config.runtime)
     model = load_face_model(network.face_model_file)
@@ -94,13 +95,80 @@ def upstream_step(frames: list[Frame]) -> Callable[[], np.ndarray]:
     return step
 
 
+def upstream_program(frames: list[Frame]) -> Callable[[], np.ndarray]:
+    """3DDFA_V2's own way through a tracked face: numpy throughout, crops padded, z counted from its least.
+
+    Sources: 3DDFA_V2, utils/functions.py (`parse_roi_box_from_landmark`, `crop_img`), TDDFA_ONNX.py and
+    utils/tddfa_util.py. The step returns (3, 68) image px, its pixels counted from their centres.
+    """
+    entry = find_entry(load_config(AppConfig, UPSTREAM_CONFIG).regressor.weights, "regressor")
+    network = float_session(entry.path)
+    model = load_face_model(entry.path.parent / entry.get("face_model", str))
+    coefficients = np.ones(len(model.sparse.basis), np.float32)
+    mean = np.r_[entry.get("pose_mean", list), 0 * coefficients].astype(np.float32)
+    deviation = np.r_[entry.get("pose_std", list), coefficients].astype(np.float32)
+    base = 1000 * model.sparse.mean[:68].reshape(-1, 1)  # mm to micrometres
+    shapes, expressions = np.split(1000 * model.sparse.basis.T.copy(), [model.shape_count], axis=1)
+    images, size = there_and_back(frames), entry.get("size_px", int)
+    points = upstream_step(frames)()[:, :2].T - 0.5
+
+    def step() -> np.ndarray:
+        nonlocal points
+        low, high = points[:2].min(axis=1), points[:2].max(axis=1)
+        side = np.sqrt(2) * (high - low).max()
+        x0, y0 = (low + high) / 2 - side / 2
+        crop = cv2.resize(padded_crop(next(images).image, (x0, y0, x0 + side, y0 + side)), (size, size))
+        crop = (crop.astype(np.float32).transpose(2, 0, 1)[np.newaxis] - 127.5) / 128.0
+        params = network.run(None, {network.get_inputs()[0].name: crop})[0].flatten() * deviation + mean
+        camera = params[:12].reshape(3, 4)
+        shape, expression = np.split(params[12:].reshape(-1, 1), [model.shape_count])
+        face = (base + shapes @ shape + expressions @ expression).reshape(3, -1, order="F")
+        points = camera[:, :3] @ face + camera[:, 3:]
+        points[0] -= 1
+        points[2] -= 1
+        points[1] = size - points[1]
+        points *= side / size
+        points[0] += x0
+        points[1] += y0
+        points[2] -= points[2].min()
+        return points
+
+    return step
+
+
+def padded_crop(image: np.ndarray, edges: tuple[float, ...]) -> np.ndarray:
+    """The part of a picture between edges, x0, y0, x1, y1 px, black where it leaves the picture."""
+    x0, y0, x1, y1 = (round(float(edge)) for edge in edges)
+    height, width = image.shape[:2]
+    crop = np.zeros((y1 - y0, x1 - x0, 3), np.uint8)
+    left, top, right, bottom = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+    crop[top - y0 : bottom - y0, left - x0 : right - x0] = image[top:bottom, left:right]
+    return crop
+
+
+def float_session(path: Path) -> onnxruntime.InferenceSession:
+    """An imported network of 3DDFA_V2 as its program runs it: (1, 3, size, size) float32, normalised outside of it."""
+    import onnx  # where networks are imported, it is there
+
+    network = onnx.shape_inference.infer_shapes(onnx.load(path))
+    start = next(node for node in network.graph.node if node.op_type == "Conv").input[0]
+    inner = onnx.utils.Extractor(network).extract_model([start], [output.name for output in network.graph.output])
+    inner.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(inner.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
 def tracked_face(clip: Path, runs: int) -> dict:
-    """One tracked face, one frame: crop to 68 landmarks, score, blendshapes; p50 and p99."""
+    """One tracked face, one frame: crop to 68 landmarks, score, blendshapes; p50 and p99.
+
+    `upstream` is 3DDFA_V2's own way, without score and filter, `upstream_here` its network and model in our own loop.
+    """
     frames = read_frames(clip)
     steps = steps_on(frames, load_config(AppConfig, default_config()))
     functions = {"ours": steps}
     if has_upstream():
-        functions["upstream"] = upstream_step(frames)
+        functions |= {"upstream": upstream_program(frames), "upstream_here": upstream_step(frames)}
     taken = times_ms(functions, runs, warm=20)
     taken["ours"] = steps.without_detection(taken["ours"])
     result = {f"{name}_p50_ms": float(np.median(values)) for name, values in taken.items()}
