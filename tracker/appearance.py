@@ -43,7 +43,7 @@ def _margin(size: int, landmark_scale: float) -> int:
     return round(size * (1 - min(1.0, CORE / landmark_scale)) / 2)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _raw_thumbnail(crop, margin):
     small = _cell_means(crop, margin)
     cells = SIDE * SIDE
@@ -65,7 +65,7 @@ def _raw_thumbnail(crop, margin):
     return thumb
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, fastmath=True)
 def _cell_means(crop, margin):
     """Mean colours of a crop without its margin, in SIDE x SIDE cells, whole grey values; (SIDE * SIDE, 3) float32.
 
@@ -109,7 +109,7 @@ def thumbnail(crop: np.ndarray, landmark_scale: float) -> np.ndarray:
     return _thumbnail(np.ascontiguousarray(crop), _margin(len(crop), landmark_scale), _mean_thumbnail())
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _thumbnail(crop, margin, mean):
     thumb = _raw_thumbnail(crop, margin)
     if (thumb[: SIDE * SIDE] ** 2).sum() < SIDE * SIDE * (FLAT / DARK) ** 2:
@@ -128,7 +128,7 @@ class Appearance:
     def add(self, thumb: np.ndarray) -> None:
         """Remember a thumbnail; the kept ones are those that the others do not stand for."""
         self.last = thumb
-        if (self._kept @ thumb).max(initial=-1.0) < 0.9:
+        if _best(self._kept, thumb) < 0.9:
             kept = self._kept if len(self._kept) < MEMORY else np.delete(self._kept, 1, axis=0)  # the first view stays
             self._kept = np.concatenate([kept, thumb[None]])
 
@@ -136,4 +136,16 @@ class Appearance:
         """Best correlation with what is remembered, [-1, 1]; -1 where nothing is."""
         if self.last is None:
             return -1.0
-        return max(float(self.last @ thumb), float((self._kept @ thumb).max()))
+        return max(float(self.last @ thumb), _best(self._kept, thumb))
+
+
+@njit(cache=True, fastmath=True)
+def _best(kept, thumb):
+    """Highest correlation of a thumbnail with rows of kept ones, (n, 192) float32; -1 where there are none."""
+    best = -1.0
+    for view in range(len(kept)):
+        total = np.float32(0.0)
+        for i in range(len(thumb)):
+            total += kept[view, i] * thumb[i]
+        best = max(best, total)
+    return best

@@ -83,7 +83,7 @@ def roi_from_landmarks(points: np.ndarray, spec: CropSpec, roll_deg: float = 0.0
     return Roi(x - size / 2, y - size / 2, size, roll_deg)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def extent(points, cos, sin):
     """x_min, y_min, x_max, y_max and the mean x and y of points, (N, 2 or more) float, in axes that are turned.
 
@@ -112,7 +112,7 @@ def crop_to_image(roi: Roi, size: int) -> np.ndarray:
     return np.array(affine_of(roi.x, roi.y, roi.size, roi.roll_deg, size))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def affine_of(x, y, side, roll_deg, size):
     angle, scale = math.radians(roll_deg), side / size
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
@@ -181,7 +181,7 @@ def _cut_area(image: np.ndarray, roi: Roi, out: np.ndarray) -> None:
     cv2.cvtColor(turned, cv2.COLOR_BGRA2BGR, out)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _plan(x, y, side, roll_deg, size, block, shape, matrix):
     """The window of the image that a crop needs, x0, x1, y0, y1; sets `matrix`, (2, 3), crop px -> shrunk window px.
 

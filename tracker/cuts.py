@@ -49,7 +49,7 @@ def _samples(image: np.ndarray) -> np.ndarray:
     return _means(image, step_y, step_x)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, fastmath=True)
 def _mean_difference(a, b):
     """Mean absolute difference of two (rows, columns) float32 arrays."""
     total = 0.0
@@ -59,7 +59,7 @@ def _mean_difference(a, b):
     return total / a.size
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _means(image, step_y, step_x):
     """Means of 2 x 2 px of the green channel at a distance of `step_y` and `step_x` px, at least 2."""
     rows, columns = (image.shape[0] + step_y - 2) // step_y, (image.shape[1] + step_x - 2) // step_x

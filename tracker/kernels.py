@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracker.appearance import thumbnail
-from tracker.crop import CropSpec, roi_from_landmarks
+from tracker.appearance import Appearance, thumbnail
+from tracker.crop import CropSpec, cut, roi_from_landmarks
 from tracker.cuts import CutDetector
 from tracker.fitting import LandmarkFitter
 from tracker.morphable import make_model, project
@@ -54,7 +54,8 @@ def load_kernels(fitting: bool = False) -> None:
     for time_s in (0.0, 1.0):
         smooth(Sample(camera, pose, np.ones(2, np.float32), time_s))
     translation_mm(camera, (size, size))
-    thumbnail(np.zeros((size, size, 3), np.uint8), 1.35)
+    crop = cut(np.zeros((size, size, 3), np.uint8), roi, size)
+    Appearance().add(thumbnail(crop, 1.35))
     is_cut = CutDetector()
     for _ in range(2):
         is_cut(np.zeros((72, 128, 3), np.uint8))

@@ -31,7 +31,7 @@ def model_to_image(camera: np.ndarray, roi: Roi, crop_size: int) -> np.ndarray:
     return _moved(camera, roi.x, roi.y, roi.size, roi.roll_deg, crop_size)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _moved(camera, x, y, side, roll_deg, size):
     moved = np.empty((3, 4), np.float32)
     for row, (a, b, c) in enumerate(affine_of(x, y, side, roll_deg, size)):
@@ -57,9 +57,12 @@ def pose_from_camera(model_to_image: np.ndarray) -> Pose:
     return Pose(*_apart(model_to_image))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _apart(camera):
-    """The values of a Pose, in their order. All such steps are compiled: numpy takes a microsecond for each."""
+    """The values of a Pose, in their order. All such steps are compiled: numpy takes a microsecond for each.
+
+    None of them lets the interpreter's lock go: to get it back takes longer than they do.
+    """
     rows = np.empty((2, 3))
     rows[0], rows[1] = camera[0, :3], -camera[1, :3]
     rotation = _nearest_rotation(rows)
@@ -68,7 +71,7 @@ def _apart(camera):
     return rotation.astype(np.float32), scale, camera[:, 3].astype(np.float32), yaw, pitch, roll
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _length(vector):
     return math.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
 
@@ -95,7 +98,7 @@ def nearest_rotation(rows: np.ndarray) -> np.ndarray:
     return _nearest_rotation(np.ascontiguousarray(rows, np.float64))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _nearest_rotation(rows):
     rotation = np.eye(3)
     x_length, y_length = _length(rows[0]), _length(rows[1])
@@ -139,7 +142,7 @@ def angles_from_rotation(rotation: np.ndarray) -> tuple[float, float, float]:
     return _angles(np.ascontiguousarray(rotation, np.float64))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _angles(r):
     yaw = math.asin(min(1.0, max(-1.0, r[2, 0])))
     if math.hypot(r[2, 1], r[2, 2]) < GIMBAL_COS:
@@ -170,7 +173,7 @@ def translation_mm(model_to_image: np.ndarray, size_wh: tuple[int, int], fov_deg
     return _translation(model_to_image, size_wh[0] / 2, size_wh[1] / 2, focal_px)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _translation(camera, middle_x, middle_y, focal_px):
     scale = (_length(camera[0]) + _length(camera[1])) / 2
     if not scale > 0:

@@ -170,7 +170,7 @@ def translate_facet(base_scale: float, shape_count: int, expression_count: int, 
     return translate
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _read_heads(params, expression_start, expression_count, base_scale_px, size_px):
     """Cameras (B, 3, 4), expressions (B, Ke) and scores (B,), float32, of this project's head."""
     count = len(params)
@@ -186,7 +186,7 @@ def _read_heads(params, expression_start, expression_count, base_scale_px, size_
     return cameras, expressions, scores
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _fill_camera(camera, pose, base_scale_px, size_px):
     a, b, c, d, e, f = pose[1], pose[2], pose[3], pose[4], pose[5], pose[6]
     scale = base_scale_px * math.exp(min(max(pose[0], -8.0), 8.0))

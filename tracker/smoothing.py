@@ -125,14 +125,14 @@ def _numbers(params: EuroParams) -> tuple[float, ...]:
     return params.min_cutoff_hz, params.beta, params.derivative_cutoff_hz, params.trend
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def smoothing_factor(cutoff_hz, step_s):
     """Weight of the new sample in a first-order low-pass filter."""
     r = 2.0 * math.pi * cutoff_hz * step_s
     return r / (r + 1.0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def gains(params, speed, step_s):
     """How far the value, and the trend over a step, follow what was not foreseen."""
     min_cutoff_hz, beta, has_trend = params[0], params[1], params[3] > 0
@@ -140,7 +140,7 @@ def gains(params, speed, step_s):
     return gain, gain * gain / (2.0 - gain) if has_trend else 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _follow(new, state, ends, step_s, params):
     """One step of the filters of all parts, in place."""
     start = 0
@@ -161,7 +161,7 @@ def _follow(new, state, ends, step_s, params):
         start = ends[part]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _turn_after(new, state, rates, step_s, params):
     """One step of a rotation's filter, in place."""
     value, raw = state[0], state[1]
@@ -175,7 +175,7 @@ def _turn_after(new, state, rates, step_s, params):
     raw[:] = new
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _times(a, b):
     """Product of two (3, 3) matrices; the one of numpy calls BLAS."""
     out = np.empty((3, 3))
@@ -185,7 +185,7 @@ def _times(a, b):
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def rotation_matrix(vector):
     """The rotation about an axis, by the axis's length in radians; (3,) -> (3, 3) float64 (Rodrigues)."""
     angle = math.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
@@ -201,7 +201,7 @@ def rotation_matrix(vector):
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def rotation_vector(rotation):
     """Axis times angle (radians) of a (3, 3) float64 rotation; (3,) float64, the inverse of `rotation_matrix`."""
     r = rotation
@@ -289,7 +289,7 @@ class FaceFilter:
         return Sample(camera, pose_from_camera(camera), expression, time_s)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _signals_of(camera, scale, expression, order, anchor, unit_px):
     """What is filtered of a sample but for its rotation: the anchor's place, log size, expressions in `order`."""
     out = np.empty(3 + len(order))
@@ -302,7 +302,7 @@ def _signals_of(camera, scale, expression, order, anchor, unit_px):
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _put_together(signals, rotation, seen_camera, seen_rotation, seen_scale, order, anchor, unit_px):
     """Camera (3, 4) and expression (Ke,), float32, from filtered signals."""
     growth = math.exp(signals[2]) / seen_scale

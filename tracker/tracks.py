@@ -278,6 +278,8 @@ class Tracks:
 
     def lose_duplicates(self, time_s: float) -> None:
         """Where two tracks sit on one face, the one that it resembles less is lost."""
+        if len(self._slots) < 2:
+            return
         seen = [(slot, slot.seen.box) for slot in self.active]
         for index, (slot, box) in enumerate(seen):
             for other, other_box in seen[index + 1 :]:

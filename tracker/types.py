@@ -26,7 +26,11 @@ def _check(name: str, array: np.ndarray, shape: tuple) -> None:
     """Raise ValueError where `array` lacks the shape; None stands for any length."""
     if array.shape == shape:
         return
-    if len(array.shape) != len(shape) or any(e is not None and e != g for e, g in zip(shape, array.shape, strict=True)):
+    fits = len(array.shape) == len(shape)
+    if fits:
+        for expected, found in zip(shape, array.shape, strict=True):
+            fits = fits and expected in (None, found)
+    if not fits:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
 
 
