@@ -43,7 +43,7 @@ class CutDetector:
 
 def _samples(image: np.ndarray) -> np.ndarray:
     """About 32 x 18 samples of the green channel, each the mean of 2 x 2 px where there are so many, as float32."""
-    step_y, step_x = (max(1, n // g) for n, g in zip(image.shape[:2], GRID_WH[::-1], strict=True))
+    step_x, step_y = max(1, image.shape[1] // GRID_WH[0]), max(1, image.shape[0] // GRID_WH[1])
     if min(step_x, step_y) < 2:
         return image[::step_y, ::step_x, 1].astype(np.float32)
     return _means(image, step_y, step_x)

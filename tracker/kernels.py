@@ -12,6 +12,7 @@ from tracker.morphable import make_model, project
 from tracker.pose import model_to_image, pose_from_camera, translation_mm
 from tracker.regressor import POSE_FACET, translate_facet
 from tracker.smoothing import FaceFilter, Sample, SmoothingConfig
+from tracker.tracks import Slot
 
 LINES, CANDIDATES = 17, 3  # of the small model's contour
 
@@ -50,6 +51,7 @@ def load_kernels(fitting: bool = False) -> None:
     if fitting:
         LandmarkFitter(model)(landmarks)
     pose = pose_from_camera(camera)
+    Slot(1, Appearance()).settle_shape(one)
     smooth = FaceFilter(SmoothingConfig(), ("eyeBlink_L", "jawOpen"), pose)
     for time_s in (0.0, 1.0):
         smooth(Sample(camera, pose, np.ones(2, np.float32), time_s))

@@ -177,7 +177,8 @@ def contour_weights(candidates, model_to_image, outward):
             largest = max(largest, weight[line, c])
         total = 0.0
         for c in range(per_line):
-            weight[line, c] = np.exp(weight[line, c] - largest)
+            behind = weight[line, c] - largest
+            weight[line, c] = np.exp(behind) if behind > -20.0 else 0.0  # most are, and it is nothing
             total += weight[line, c]
         for c in range(per_line):
             weight[line, c] /= total

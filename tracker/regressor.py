@@ -41,6 +41,10 @@ class Regressor:
         self.size = crop_spec.size_px
         self.face_model_file = face_model_file
         self.provider = session.provider
+        # the one face of most frames has its place
+        self._crop = np.empty((1, self.size, self.size, 3), np.uint8)
+        self._params = np.empty((1, session.outputs["params"][1]), np.float32)
+        self._run_one = session.bound({"crops": self._crop}, {"params": self._params})
 
     @classmethod
     def open(cls, entry: WeightsEntry, config: RuntimeConfig = RuntimeConfig()) -> Regressor:
@@ -108,7 +112,12 @@ class Regressor:
             )
         if len(crops) == 0:
             return []
-        (params,) = self._session.run(crops=crops)
+        if len(crops) == 1:
+            self._crop[:] = crops
+            self._run_one()
+            params = self._params.copy()
+        else:
+            (params,) = self._session.run(crops=crops)
         cameras, shapes, expressions, scores = self._translate(params)
         return [
             FaceParams(cameras[i], shapes[i], expressions[i], None if scores is None else float(scores[i]))

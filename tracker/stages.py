@@ -19,8 +19,7 @@ class Stages:
     """Collects how long each stage took. Any thread may measure."""
 
     def __init__(self, keep_events: bool = False):
-        self._spans: dict[str, Ring] = {}  # ms
-        self._totals: dict[str, tuple[float, float]] = {}  # sum, max; ms
+        self._stages: dict[str, Stage] = {}
         # number of the stage, start, end, thread
         self._events = tuple(Ring("q", KEPT_EVENTS) for _ in range(4)) if keep_events else None
         self._lock = threading.Lock()
@@ -34,34 +33,35 @@ class Stages:
         """Add a span between two readings of `time.perf_counter_ns`."""
         span_ms = (end_ns - start_ns) * 1e-6
         with self._lock:
-            if name not in self._spans:
-                self._spans[name], self._totals[name] = Ring("d", KEPT_SPANS), (0.0, 0.0)
-            self._spans[name].add(span_ms)
-            total, longest = self._totals[name]
-            self._totals[name] = total + span_ms, max(longest, span_ms)
+            stage = self._stages.get(name)
+            if stage is None:
+                stage = self._stages[name] = Stage(len(self._stages))
+            stage.spans_ms.add(span_ms)
+            stage.total_ms += span_ms
+            if span_ms > stage.longest_ms:
+                stage.longest_ms = span_ms
             if self._events is not None:
-                event = list(self._spans).index(name), start_ns, end_ns, threading.get_native_id()
+                event = stage.number, start_ns, end_ns, threading.get_native_id()
                 for ring, number in zip(self._events, event, strict=True):
                     ring.add(number)
 
     def last_ms(self, name: str) -> float:
         """Length of the newest span of a stage; 0 where there is none."""
         with self._lock:
-            return self._spans[name].last() if name in self._spans else 0.0
+            return self._stages[name].spans_ms.last() if name in self._stages else 0.0
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Count and latencies of each stage that ran, in the order of `STAGES`."""
         with self._lock:
-            spans = {name: ring.newest() for name, ring in self._spans.items()}
-            counts = {name: ring.count for name, ring in self._spans.items()}
-            totals = dict(self._totals)
+            spans = {name: stage.spans_ms.newest() for name, stage in self._stages.items()}
+            totals = {name: (s.spans_ms.count, s.total_ms, s.longest_ms) for name, s in self._stages.items()}
         table = {}
         for name in [s for s in STAGES if s in spans] + sorted(set(spans) - set(STAGES)):
             p50, p95, p99 = np.percentile(spans[name], [50, 95, 99])
-            total, longest = totals[name]
+            n, total, longest = totals[name]
             table[name] = {
-                "n": counts[name],
-                "mean_ms": total / counts[name],
+                "n": n,
+                "mean_ms": total / n,
                 "p50_ms": float(p50),
                 "p95_ms": float(p95),
                 "p99_ms": float(p99),
@@ -76,7 +76,7 @@ class Stages:
         """
         with self._lock:
             events = [ring.newest().tolist() for ring in self._events or ()]
-            names = list(self._spans)
+            names = list(self._stages)
         return {
             "traceEvents": [
                 {
@@ -114,6 +114,16 @@ class Ring:
         """(n,) the numbers that are kept, oldest first."""
         numbers, kept = np.array(self._numbers), len(self._numbers)
         return numbers[: self.count] if self.count <= kept else np.roll(numbers, -(self.count % kept))
+
+
+class Stage:
+    """What is kept of one stage."""
+
+    __slots__ = ("longest_ms", "number", "spans_ms", "total_ms")
+
+    def __init__(self, number: int):
+        self.number, self.total_ms, self.longest_ms = number, 0.0, 0.0
+        self.spans_ms = Ring("d", KEPT_SPANS)
 
 
 class Span:

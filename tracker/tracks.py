@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numba import njit
 
 from tracker.appearance import Appearance
 from tracker.crop import extent
@@ -79,6 +80,13 @@ class Observation:
         object.__setattr__(self, "centre", edges_and_mean[4:])
 
 
+@njit(cache=True)
+def _approach(mean, value, weight):
+    """Add one value to a mean of `weight` ones, in place; (K,) float each."""
+    for k in range(len(mean)):
+        mean[k] += (value[k] - mean[k]) / weight
+
+
 class Verdict(enum.Enum):
     GOOD = "good"
     DOUBTFUL = "doubtful"  # only the detector can tell
@@ -113,7 +121,7 @@ class Slot:
         self.shape_weight = min(self.shape_weight + 1.0, frames)
         if self.shape_mean is None or self.shape_mean.shape != shape.shape:
             self.shape_mean, self.shape_weight = np.array(shape, np.float32), 1.0
-        self.shape_mean += (shape - self.shape_mean) / self.shape_weight
+        _approach(self.shape_mean, shape, self.shape_weight)
         return self.shape_mean
 
 

@@ -25,6 +25,15 @@ def test_a_network_runs(network):
     assert params.tolist() == [[3, 16], [5, 20]]
 
 
+def test_a_bound_run_reads_and_writes_arrays_that_stay(network):
+    crop, params = np.zeros((1, 4, 4, 3), np.uint8), np.zeros((1, 2), np.float32)
+    run = open_session(network).bound({"crops": crop}, {"params": params})
+    for level in (3, 5):
+        crop[:] = level
+        run()
+        assert params.tolist() == [[level, 10 + 2 * level]]
+
+
 def test_threads_and_spinning_are_as_set(network):
     options = open_session(network, RuntimeConfig(threads=2))._session.get_session_options()
     assert options.intra_op_num_threads == 2
