@@ -16,7 +16,7 @@ import numpy as np
 PACKAGES = ("numpy", "numba", "opencv-python", "onnxruntime", "moderngl", "imageio-ffmpeg")
 ROOT = Path(__file__).resolve().parents[2]
 UPSTREAM_CONFIG = ROOT / "configs" / "3ddfa_v2.toml"
-BLOCK = 10
+BLOCK = 20
 
 
 def machine() -> dict:
@@ -81,8 +81,8 @@ def clip_720p() -> Path:
 def times_ms(functions: dict[str, Callable[[], object]], runs: int, warm: int = 5) -> dict[str, np.ndarray]:
     """Time each function; (runs,) ms.
 
-    They take turns, so that what else the machine does hits all of them, and ten calls at a time, so that each has its
-    own data in the caches as it has in use.
+    They take turns, so that what else the machine does hits all of them, and twenty calls at a time: after another's
+    turn it takes five until each has its own data in the caches, as it has in use.
     """
     taken = {name: np.empty(runs) for name in functions}
     for function in functions.values():
