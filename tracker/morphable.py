@@ -202,9 +202,8 @@ def _add_steps(mean, coefficients, steps):
 def _landmarks(shape, expression, model_to_image, mean, steps, step_mm, outward):
     """Landmarks of the rows in `mean` and `steps`, (68, 3) float32, image px; the first slide on the contour."""
     coefficients = np.zeros(len(steps), np.float32)
-    coefficients[: len(shape)] = shape
-    coefficients[len(shape) : len(step_mm)] = expression
-    coefficients[: len(step_mm)] *= step_mm
+    for k in range(len(step_mm)):
+        coefficients[k] = step_mm[k] * (shape[k] if k < len(shape) else expression[k - len(shape)])
     points = project(_add_steps(mean, coefficients, steps), model_to_image)
     landmarks = points[:68].copy()
     if len(outward) == 0:

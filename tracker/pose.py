@@ -34,10 +34,12 @@ def model_to_image(camera: np.ndarray, roi: Roi, crop_size: int) -> np.ndarray:
 @njit(cache=True)
 def _moved(camera, x, y, side, roll_deg, size):
     moved = np.empty((3, 4), np.float32)
-    for row, (a, b, c) in enumerate(affine_of(x, y, side, roll_deg, size)):
-        moved[row] = a * camera[0] + b * camera[1]
-        moved[row, 3] += c
-    moved[2] = camera[2] * (side / size)
+    (a, b, c), (d, e, f) = affine_of(x, y, side, roll_deg, size)
+    for column in range(4):
+        last = 1.0 if column == 3 else 0.0
+        moved[0, column] = a * camera[0, column] + b * camera[1, column] + c * last
+        moved[1, column] = d * camera[0, column] + e * camera[1, column] + f * last
+        moved[2, column] = camera[2, column] * (side / size)
     return moved
 
 
@@ -63,17 +65,23 @@ def _apart(camera):
 
     None of them lets the interpreter's lock go: to get it back takes longer than they do.
     """
-    rows = np.empty((2, 3))
-    rows[0], rows[1] = camera[0, :3], -camera[1, :3]
-    rotation = _nearest_rotation(rows)
+    rows, rotation = np.empty((2, 3)), np.empty((3, 3))
+    turned, shift = np.empty((3, 3), np.float32), np.empty(3, np.float32)
+    for i in range(3):
+        rows[0, i], rows[1, i], shift[i] = camera[0, i], -camera[1, i], camera[i, 3]
+    _nearest_rotation(rows, rotation)
+    for i in range(3):
+        for j in range(3):
+            turned[i, j] = rotation[i, j]
     yaw, pitch, roll = _angles(rotation)
-    scale = (_length(rows[0]) + _length(rows[1])) / 2
-    return rotation.astype(np.float32), scale, camera[:, 3].astype(np.float32), yaw, pitch, roll
+    return turned, (_length(rows, 0) + _length(rows, 1)) / 2, shift, yaw, pitch, roll
 
 
 @njit(cache=True)
-def _length(vector):
-    return math.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
+def _length(matrix, row):
+    """Of the first three numbers of a row."""
+    x, y, z = matrix[row, 0], matrix[row, 1], matrix[row, 2]
+    return math.sqrt(x * x + y * y + z * z)
 
 
 def camera_from_pose(pose: Pose) -> np.ndarray:
@@ -95,26 +103,33 @@ def nearest_rotation(rows: np.ndarray) -> np.ndarray:
     -------
     (3, 3) float64, orthonormal, det +1; the identity where a vector is zero or both lie on one line
     """
-    return _nearest_rotation(np.ascontiguousarray(rows, np.float64))
+    rotation = np.empty((3, 3))
+    _nearest_rotation(np.ascontiguousarray(rows, np.float64), rotation)
+    return rotation
 
 
 @njit(cache=True)
-def _nearest_rotation(rows):
-    rotation = np.eye(3)
-    x_length, y_length = _length(rows[0]), _length(rows[1])
-    if not (x_length > 0 and y_length > 0):
-        return rotation
-    # the bisectors of two unit vectors are orthogonal; turning both by the same angle closes the nearest right angle
-    inner, outer = rows[0] / x_length + rows[1] / y_length, rows[0] / x_length - rows[1] / y_length
-    inner_length, outer_length = _length(inner), _length(outer)
-    if not (inner_length > 1e-9 and outer_length > 1e-9):
-        return rotation
-    inner, outer = inner * (math.sqrt(0.5) / inner_length), outer * (math.sqrt(0.5) / outer_length)
-    x, y = inner + outer, inner - outer
-    rotation[0], rotation[1] = x, y
+def _nearest_rotation(rows, out):
     for i in range(3):
-        rotation[2, i] = x[(i + 1) % 3] * y[(i + 2) % 3] - x[(i + 2) % 3] * y[(i + 1) % 3]
-    return rotation
+        for j in range(3):
+            out[i, j] = 1.0 if i == j else 0.0
+    x_length, y_length = _length(rows, 0), _length(rows, 1)
+    if not (x_length > 0 and y_length > 0):
+        return
+    # the bisectors of two unit vectors are orthogonal; turning both by the same angle closes the nearest right angle
+    bisectors = np.empty((2, 3))
+    for i in range(3):
+        x, y = rows[0, i] / x_length, rows[1, i] / y_length
+        bisectors[0, i], bisectors[1, i] = x + y, x - y
+    inner, outer = _length(bisectors, 0), _length(bisectors, 1)
+    if not (inner > 1e-9 and outer > 1e-9):
+        return
+    for i in range(3):
+        x, y = math.sqrt(0.5) * bisectors[0, i] / inner, math.sqrt(0.5) * bisectors[1, i] / outer
+        out[0, i], out[1, i] = x + y, x - y
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        out[2, i] = out[0, j] * out[1, k] - out[0, k] * out[1, j]
 
 
 def rotation_from_angles(yaw_deg: float, pitch_deg: float, roll_deg: float) -> np.ndarray:
@@ -175,9 +190,10 @@ def translation_mm(model_to_image: np.ndarray, size_wh: tuple[int, int], fov_deg
 
 @njit(cache=True)
 def _translation(camera, middle_x, middle_y, focal_px):
-    scale = (_length(camera[0]) + _length(camera[1])) / 2
-    if not scale > 0:
-        return np.full(3, np.inf, np.float32)
+    scale = (_length(camera, 0) + _length(camera, 1)) / 2
     out = np.empty(3, np.float32)
-    out[0], out[1], out[2] = (camera[0, 3] - middle_x) / scale, (middle_y - camera[1, 3]) / scale, focal_px / scale
+    if scale > 0:
+        out[0], out[1], out[2] = (camera[0, 3] - middle_x) / scale, (middle_y - camera[1, 3]) / scale, focal_px / scale
+    else:
+        out[0] = out[1] = out[2] = np.inf
     return out

@@ -164,58 +164,63 @@ def _follow(new, state, ends, step_s, params):
 @njit(cache=True)
 def _turn_after(new, state, rates, step_s, params):
     """One step of a rotation's filter, in place."""
-    value, raw = state[0], state[1]
-    speed, trend = rates[0], rates[1]
-    speed += smoothing_factor(params[2], step_s) * (rotation_vector(_times(new, raw.T)) / step_s - speed)
-    gain, trend_gain = gains(params, math.sqrt((speed * speed).sum()), step_s)
-    predicted = _times(rotation_matrix(trend * step_s), value)
-    error = rotation_vector(_times(new, predicted.T))
-    value[:] = _times(rotation_matrix(gain * error), predicted)
-    trend += trend_gain / step_s * error
-    raw[:] = new
+    turn, predicted = np.empty((3, 3)), np.empty((3, 3))
+    a = smoothing_factor(params[2], step_s)
+    squares = 0.0
+    for i, angle in enumerate(_vector_between(state[1], new)):
+        rates[0, i] += a * (angle / step_s - rates[0, i])
+        squares += rates[0, i] * rates[0, i]
+    gain, trend_gain = gains(params, math.sqrt(squares), step_s)
+    _set_rotation(turn, rates[1, 0] * step_s, rates[1, 1] * step_s, rates[1, 2] * step_s)
+    _multiply(turn, state[0], predicted)
+    x, y, z = _vector_between(predicted, new)
+    _set_rotation(turn, gain * x, gain * y, gain * z)
+    _multiply(turn, predicted, state[0])
+    for i, angle in enumerate((x, y, z)):
+        rates[1, i] += trend_gain / step_s * angle
+        for j in range(3):
+            state[1, i, j] = new[i, j]
 
 
 @njit(cache=True)
-def _times(a, b):
+def _multiply(a, b, out):
     """Product of two (3, 3) matrices; the one of numpy calls BLAS."""
-    out = np.empty((3, 3))
     for i in range(3):
         for j in range(3):
             out[i, j] = a[i, 0] * b[0, j] + a[i, 1] * b[1, j] + a[i, 2] * b[2, j]
-    return out
 
 
 @njit(cache=True)
-def rotation_matrix(vector):
-    """The rotation about an axis, by the axis's length in radians; (3,) -> (3, 3) float64 (Rodrigues)."""
-    angle = math.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
-    out = np.eye(3)
-    if angle < 1e-12:
-        return out
-    x, y, z = vector / angle
+def _set_rotation(out, x, y, z):
+    """The rotation about an axis by the axis's length, radians, into (3, 3) (Rodrigues)."""
+    angle = math.sqrt(x * x + y * y + z * z)
+    length = max(angle, 1e-300)
+    x, y, z = x / length, y / length, z / length
     cos, sin = math.cos(angle), math.sin(angle)
     rest = 1 - cos
     out[0, 0], out[0, 1], out[0, 2] = cos + rest * x * x, rest * x * y - sin * z, rest * x * z + sin * y
     out[1, 0], out[1, 1], out[1, 2] = rest * x * y + sin * z, cos + rest * y * y, rest * y * z - sin * x
     out[2, 0], out[2, 1], out[2, 2] = rest * x * z - sin * y, rest * y * z + sin * x, cos + rest * z * z
-    return out
 
 
 @njit(cache=True)
-def rotation_vector(rotation):
-    """Axis times angle (radians) of a (3, 3) float64 rotation; (3,) float64, the inverse of `rotation_matrix`."""
-    r = rotation
-    vector = np.array([r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]]) / 2
-    cos, sin = (r[0, 0] + r[1, 1] + r[2, 2] - 1) / 2, math.sqrt((vector * vector).sum())
-    if sin > 1e-5:
-        return vector * (math.atan2(sin, cos) / sin)
-    if cos > 0:
-        return vector
-    # a half turn: the axis is the longest column of (rotation + identity)
-    longest = np.argmax(np.array([r[0, 0], r[1, 1], r[2, 2]]))
-    axis = r[:, longest].copy()
-    axis[longest] += 1
-    return axis * (math.pi / math.sqrt((axis * axis).sum()))
+def _vector_between(a, b):
+    """The turn from rotation `a` to `b`, (3, 3) float64 each, as axis times angle, radians: x, y, z."""
+    turn = np.empty((3, 3))
+    _multiply(b, a.T, turn)
+    x, y, z = (turn[2, 1] - turn[1, 2]) / 2, (turn[0, 2] - turn[2, 0]) / 2, (turn[1, 0] - turn[0, 1]) / 2
+    cos, sin = (turn[0, 0] + turn[1, 1] + turn[2, 2] - 1) / 2, math.sqrt(x * x + y * y + z * z)
+    if sin < 1e-5 and cos < 0:  # a half turn: its axis is the longest column of the turn plus the identity
+        longest = 0
+        for i in range(1, 3):
+            if turn[i, i] > turn[longest, longest]:
+                longest = i
+        turn[longest, longest] += 1
+        x, y, z = turn[0, longest], turn[1, longest], turn[2, longest]
+        factor = math.pi / math.sqrt(x * x + y * y + z * z)
+    else:
+        factor = math.atan2(sin, cos) / sin if sin > 1e-5 else 1.0
+    return factor * x, factor * y, factor * z
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -306,7 +311,8 @@ def _signals_of(camera, scale, expression, order, anchor, unit_px):
 def _put_together(signals, rotation, seen_camera, seen_rotation, seen_scale, order, anchor, unit_px):
     """Camera (3, 4) and expression (Ke,), float32, from filtered signals."""
     growth = math.exp(signals[2]) / seen_scale
-    turn = _times(rotation, seen_rotation.T)
+    turn = np.empty((3, 3))
+    _multiply(rotation, seen_rotation.T, turn)
     camera, expression = np.empty((3, 4), np.float32), np.empty(len(order), np.float32)
     for row in range(3):
         for column in range(3):

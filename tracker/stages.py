@@ -123,7 +123,7 @@ class Stage:
 
     def __init__(self, number: int):
         self.number, self.total_ms, self.longest_ms = number, 0.0, 0.0
-        self.spans_ms = Ring("d", KEPT_SPANS)
+        self.spans_ms = Ring("f", KEPT_SPANS)
 
 
 class Span:
