@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.tracker.fakes import BLUE, RED, YELLOW, DiscDetector, DiscRegressor, RingModel, frame
+from tracker import loop
+from tracker.crop import cut_batch
 from tracker.errors import ConfigError
 from tracker.loop import FaceTracker
 from tracker.smoothing import SmoothingConfig
@@ -248,6 +251,39 @@ def test_a_replayed_track_is_the_same():
         return [tracker.step(frame(i, (100 + 3 * i, 100, 30, RED)))[0].landmarks for i in range(20)]
 
     np.testing.assert_array_equal(track(), track())
+
+
+class RollingHead(DiscRegressor):
+    """A head whose roll is known; the camera tells of it what the crop, whose turn it is told, has not taken away."""
+
+    crop_spec = replace(DiscRegressor.crop_spec, upright=True)
+    roll_deg = 0.0
+    crop_roll_deg = 0.0
+
+    def _regress(self, crop):
+        face = super()._regress(crop)
+        angle = np.radians(self.roll_deg - self.crop_roll_deg)
+        turn = np.float32([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+        face.camera[:, :3] = turn @ face.camera[:, :3]
+        return face
+
+
+def test_the_next_crop_turns_half_way_after_the_head(monkeypatch):
+    head = RollingHead()
+
+    def told(image, rois, *rest):
+        head.crop_roll_deg = rois[0].roll_deg
+        return cut_batch(image, rois, *rest)
+
+    monkeypatch.setattr(loop, "cut_batch", told)
+    tracker, _, _ = make_tracker(regressor=head, redetect_s=100.0)
+    left = []
+    for index, head.roll_deg in enumerate([170.0, 170.0] + 5 * [190.0]):
+        (face,) = tracker.step(frame(index, (100, 100, 30, RED)))
+        assert np.cos(np.radians(face.pose.roll_deg - head.roll_deg)) == pytest.approx(1), "the answer is the head's"
+        left.append((190.0 - face.roi.roll_deg) % 360)
+    # a new face's crop has all of the roll at once; a turn by way of 180 degrees is the short way round
+    assert left == pytest.approx([20, 20, 20, 10, 5, 2.5, 1.25], abs=0.01)
 
 
 WAY = [(100 + 30 * np.sin(i / 5), 100 + 12 * np.cos(i / 4), 30, RED) for i in range(40)]

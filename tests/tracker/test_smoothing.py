@@ -71,6 +71,21 @@ def test_rotation_filter_takes_the_short_way_through_180_degrees():
     assert abs(roll) > 169
 
 
+@pytest.mark.parametrize("axis", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0.6, 0, -0.8), (-0.6, 0.48, 0.64)])
+@pytest.mark.parametrize("degrees", [1e-4, 60, 179.9, 180])
+def test_rotation_filter_turns_about_the_axis_of_the_turn(axis, degrees):
+    angle, (x, y, z) = math.radians(degrees), axis
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    target = np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
+    smooth = RotationFilter(EuroParams(2.0, 0.0))
+    smooth(np.eye(3), 0.0)
+    got = smooth(target, 1 / 30)
+    np.testing.assert_allclose(got @ got.T, np.eye(3), atol=1e-9)
+    np.testing.assert_allclose(got @ axis, axis, atol=1e-9)
+    gain = 1 / (1 + 30 / (2 * math.pi * 2.0))
+    assert math.acos(min(1.0, (np.trace(got) - 1) / 2)) == pytest.approx(gain * angle, rel=1e-3, abs=1e-7)
+
+
 def test_a_trend_takes_the_lag_of_even_motion_away():
     times = np.arange(90) / 30
     ramp = 0.2 * times
