@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+
 from tests.conftest import ROOT
 
 APP = [sys.executable, str(ROOT / "app.py")]
@@ -43,3 +45,34 @@ def assert_one_line(done, status, *words):
     assert len(lines) == 1, text
     for word in words:
         assert word in lines[0], lines[0]
+
+
+CAMERA = """
+import sys
+sys.argv[0] = "app.py"
+import app
+import time
+from tests.tracker.test_source_live import LoopedFile
+
+class Camera(LoopedFile):
+    def read(self):
+        time.sleep(0.03)
+        return super().read()
+
+app.open_source = lambda spec, *rest, **named: __import__("tracker.source").source.open_source(
+    spec, *rest, **named, capture_factory=lambda index: Camera({clip!r}, frames={frames!r}))
+sys.exit(app.main(sys.argv[1:]))
+"""
+
+
+def camera_command(clip, frames, *options):
+    """A command that runs app.py on a camera which shows a file over and over; it is unplugged after `frames`."""
+    return [sys.executable, "-c", CAMERA.format(clip=str(clip), frames=frames), "--webcam", "0", *map(str, options)]
+
+
+def playable_frames(path) -> int:
+    """How many frames of a video can be decoded."""
+    count, capture = 0, cv2.VideoCapture(str(path))
+    while capture.read()[0]:
+        count += 1
+    return count

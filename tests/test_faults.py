@@ -19,7 +19,7 @@ import pytest
 
 from app import EvenDelay
 from tests.conftest import ROOT
-from tests.program import APP, assert_one_line, records, run
+from tests.program import APP, assert_one_line, camera_command, playable_frames, records, run
 from tracker.types import Frame
 
 
@@ -33,35 +33,6 @@ def clip(tmp_path_factory):
         writer.write(rng.integers(0, 255, (240, 320, 3), np.uint8))
     writer.release()
     return path
-
-
-def playable_frames(path) -> int:
-    count, capture = 0, cv2.VideoCapture(str(path))
-    while capture.read()[0]:
-        count += 1
-    return count
-
-
-CAMERA = """
-import sys
-sys.argv[0] = "app.py"
-import app
-import time
-from tests.tracker.test_source_live import LoopedFile
-
-class Camera(LoopedFile):
-    def read(self):
-        time.sleep(0.03)
-        return super().read()
-
-app.open_source = lambda spec, *rest, **named: __import__("tracker.source").source.open_source(
-    spec, *rest, **named, capture_factory=lambda index: Camera({clip!r}, frames={frames!r}))
-sys.exit(app.main(sys.argv[1:]))
-"""
-
-
-def camera_command(clip, frames, *options):
-    return [sys.executable, "-c", CAMERA.format(clip=str(clip), frames=frames), "--webcam", "0", *map(str, options)]
 
 
 def test_a_camera_is_unplugged(networks, clip, tmp_path):

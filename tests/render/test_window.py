@@ -1,5 +1,6 @@
 """The live window, on an X server of our own, driven with keys."""
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ from render.cpu import CpuRenderer
 from render.geometry import geometry_of
 from render.hud import FrameRate, hud_line, lay_over, text_picture
 from render.window import CvWindow, GlWindow, open_window
+from tests.conftest import ROOT
+from tests.program import camera_command, playable_frames, records
 from tests.render.heads import egg, place
 from tracker.errors import RenderError
 
@@ -74,6 +77,18 @@ def press(*keys):
     for key in keys:
         subprocess.run(["xdotool", "key", key], check=True)
         time.sleep(0.1)
+
+
+def ask_to_close(window: int) -> None:
+    """Send a window the message of a window manager whose close button was clicked; xdotool has none that can."""
+    x = ctypes.CDLL("libX11.so.6")
+    x.XOpenDisplay.restype = x.XInternAtom.restype = ctypes.c_void_p
+    display = ctypes.c_void_p(x.XOpenDisplay(None))
+    protocols, delete = (x.XInternAtom(display, name, False) for name in (b"WM_PROTOCOLS", b"WM_DELETE_WINDOW"))
+    # XClientMessageEvent: type 33, serial, sent, display, window, kind of message, bits a number, numbers
+    event = (ctypes.c_long * 24)(33, 0, 1, display.value, window, protocols, 32, delete)
+    assert x.XSendEvent(display, ctypes.c_ulong(window), False, ctypes.c_long(0), event)
+    x.XCloseDisplay(display)
 
 
 @pytest.mark.display
@@ -193,6 +208,39 @@ def test_the_user_closes_the_window(x_server, open_gl):
         assert not window.closed
         glfw.set_window_should_close(window._window, True)
         assert window.closed
+
+
+@pytest.mark.display
+@pytest.mark.parametrize("kind", [pytest.param("gl", marks=pytest.mark.gl), "cpu"])
+def test_a_live_run_ends_when_its_window_is_closed(x_server, kind, gl_works, networks, tmp_path):
+    """What a window manager sends when its button is clicked reaches the program, which ends well."""
+    if kind == "gl" and gl_works:
+        pytest.skip(gl_works)
+    if kind == "cpu" and os.environ.get("QT_QPA_PLATFORM"):
+        pytest.skip("Qt is told to draw elsewhere")
+    if not shutil.which("xdotool"):
+        pytest.skip("no xdotool")
+    out, log = tmp_path / "out.mp4", tmp_path / "log.jsonl"
+    demo = ROOT / "samples" / "demo.mp4"
+    process = subprocess.Popen(
+        camera_command(demo, None, "-o", out, "--log", log, "--renderer", kind, *networks),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    try:
+        found = subprocess.run(
+            ["xdotool", "search", "--sync", "--onlyvisible", "--name", "^facet - "],
+            stdout=subprocess.PIPE, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        time.sleep(1.0)
+        assert process.poll() is None
+        ask_to_close(int(found.stdout.split()[0]))
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert 0 < playable_frames(out) == len(records(log))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "out.mp4"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is always a display")
