@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -29,6 +30,10 @@ if __name__ == "__main__":
     sys.modules.setdefault("scipy", None)
     # What loads now stays; looking for garbage in it meanwhile takes a twentieth of a second.
     gc.disable()
+# glibc's ways to take less memory, where there is glibc
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+if __name__ == "__main__" and hasattr(LIBC, "mallopt"):
+    LIBC.mallopt(-8, 1)  # M_ARENA_MAX: what one thread frees, another uses
 
 from detect import DetectorConfig, open_detector
 from render.image import ImageSink
@@ -411,6 +416,8 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         # all that is there stays: searching it for garbage would hold up a frame by many ms
         gc.freeze()
         gc.enable()
+        if hasattr(LIBC, "malloc_trim"):
+            LIBC.malloc_trim(0)  # what loading took and gave back
         try:
             run(source, tracker, renderer, sink, window, log, stages, progress, summary, args.sync)
         finally:

@@ -25,7 +25,7 @@ SUFFIXES = (".mp4", ".mkv", ".mov")
 # 0.989 to 0.990 on one clip, 0.987 to 0.985 on another), with about as many bytes, in half the time.
 REALTIME = "cabac=1:8x8dct=1:analyse=i8x8,i4x4:deblock=0,0:me=dia:subme=1:bframes=2:b-adapt=0:mbtree=1:rc-lookahead=10"
 PRESETS = ("realtime", "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
-WAITING_FRAMES = 2  # between the caller and the encoder; more take memory and no time away
+WAITING_FRAMES = 1  # between the caller and the encoder; more take memory and no time away
 SMALLEST_STEP_S = 0.001  # between two frames; the coarsest clock of our containers (Matroska)
 TICKS_PER_S = 90_000  # clock of .mp4 and .mov: 29.97, 25 and 60 fps come out exact
 

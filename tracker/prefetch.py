@@ -13,7 +13,7 @@ _END = object()
 
 
 @contextmanager
-def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[Iterator[T]]:
+def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[Iterator[T]]:
     """Iterate over `items` from another thread, at most `depth` ahead.
 
     Order is kept and nothing is dropped. An error in `items` is raised where it would have been read. Leaving the
