@@ -31,6 +31,9 @@ def log_of(file: str, folder: str) -> Path:
     return Path(folder) / f"{Path(file).stem}.jsonl"
 
 
+CANCEL_S = 10.0  # how long an interrupted run on Ray waits for its tasks to tidy up
+
+
 class Processes:
     """Runs of app.py that can be ended together."""
 
@@ -50,9 +53,15 @@ class Processes:
                 start_new_session=True,
             )  # fmt: skip
             self._running.add(process)
-        _, errors = process.communicate()
-        with self._lock:
-            self._running.discard(process)
+        try:
+            _, errors = process.communicate()
+        except BaseException:  # Ray interrupts a task that is cancelled
+            process.terminate()
+            process.wait()
+            raise
+        finally:
+            with self._lock:
+                self._running.discard(process)
         return process.returncode, errors
 
     def end(self) -> None:
@@ -105,12 +114,23 @@ def run_on_ray(jobs: Sequence[Job], address: str) -> Iterator[Result]:
     import ray
 
     ray.init(address=address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}})
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray has put its own in place, which aborts
     try:
         remote = ray.remote(num_cpus=1)(track_file)
-        waiting = [remote.remote(job) for job in jobs]
-        while waiting:
-            (done, *_), waiting = ray.wait(waiting, num_returns=1)
-            yield ray.get(done)
+        waiting = {remote.remote(job): job[0] for job in jobs}
+        try:
+            while waiting:
+                (done, *_), _ = ray.wait(list(waiting), num_returns=1)
+                file = waiting.pop(done)
+                try:
+                    yield ray.get(done)
+                except ray.exceptions.RayError as error:  # a machine that went away
+                    yield file, False, str(error).strip().splitlines()[-1]
+        finally:
+            for task in waiting:
+                ray.cancel(task)
+            if waiting:
+                ray.wait(list(waiting), num_returns=len(waiting), timeout=CANCEL_S)
     finally:
         ray.shutdown()
 
@@ -127,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", metavar="FILES", help="videos; after -- come options of app.py")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="NAME.mp4 and NAME.jsonl of each go here")
     parser.add_argument("--jobs", type=int, default=cores(), metavar="N", help="at once (default: one a core)")
-    parser.add_argument("--ray", metavar="ADDRESS", help='of a Ray cluster, or "auto"')
+    parser.add_argument("--ray", metavar="ADDRESS", help='of a Ray cluster, "auto", or "local" for one of its own')
     parser.add_argument("--no-video", action="store_true", help="write logs only")
     args = parser.parse_args(argv[:split])
     if args.jobs < 1:
@@ -160,6 +180,10 @@ def main(argv: list[str] | None = None) -> int:
         if error.name != "ray":
             raise
         print("tools.batch: --ray needs Ray, which is not installed: pip install ray", file=sys.stderr)
+        return 1
+    except ConnectionError as error:
+        reason = (str(error).strip().splitlines() or ["no answer"])[0]
+        print(f"tools.batch: --ray {args.ray}: expected a Ray cluster there, found none: {reason}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)

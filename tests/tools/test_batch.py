@@ -85,17 +85,51 @@ def test_ray_gets_every_file(clips, tmp_path, monkeypatch):
         remote=lambda num_cpus: lambda function: types.SimpleNamespace(remote=lambda job: (function, job)),
         wait=lambda waiting, num_returns: (waiting[:1], waiting[1:]),
         get=lambda task: (task[1][0], True, "fine"),
+        exceptions=types.SimpleNamespace(RayError=RuntimeError),
     )
     monkeypatch.setitem(sys.modules, "ray", fake)
     assert batch.main([*clips, "-o", str(tmp_path / "out"), "--ray", "there:6379"]) == 0
     assert calls == ["there:6379", "shutdown"]
 
 
+def test_a_real_ray_tracks_every_file(clips, networks, tmp_path):
+    pytest.importorskip("ray")
+    out, broken = tmp_path / "out", tmp_path / "broken.mp4"
+    broken.write_text("this is no video")
+    command = [sys.executable, "-m", "tools.batch", *clips, str(broken), "-o", str(out), "--ray", "local"]
+    done = subprocess.run(
+        [*command, *options(networks)],
+        capture_output=True, text=True, cwd=ROOT, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.count("done") == 3
+    assert len([line for line in done.stdout.splitlines() if "FAILED" in line and "broken.mp4" in line]) == 1
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        f"clip{index}.{ending}" for index in range(3) for ending in ("jsonl", "mp4")
+    )
+
+
+def test_no_cluster_at_the_address_is_told_in_a_line(clips, tmp_path, capsys):
+    pytest.importorskip("ray")
+    assert batch.main([*clips, "-o", str(tmp_path / "out"), "--ray", "auto"]) == 1
+    assert "--ray auto: expected a Ray cluster" in capsys.readouterr().err
+
+
+def test_an_interrupted_ray_leaves_nothing_half_done(networks, tmp_path):
+    pytest.importorskip("ray")
+    interrupt_a_long_run(tmp_path, ["--ray", "local", *options(networks)])
+
+
 def test_an_interruption_leaves_nothing_half_done(networks, tmp_path):
+    interrupt_a_long_run(tmp_path, options(networks))
+
+
+def interrupt_a_long_run(tmp_path, arguments):
     long = make_clip(tmp_path / "long.mp4", frames=20000)
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [sys.executable, "-m", "tools.batch", long, "-o", str(out), *options(networks)],
+        [sys.executable, "-m", "tools.batch", long, "-o", str(out), *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
     deadline = time.monotonic() + 60
