@@ -18,21 +18,44 @@ NO_UV = np.zeros((0, 2), np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Steps:
+    """The rows of a basis as whole numbers: half the memory, and the time goes into reading it."""
+
+    steps: np.ndarray  # (K, M) int16, filled up with zeros to a multiple of four rows
+    step_mm: np.ndarray  # (K,) float32, without those
+
+    @classmethod
+    def of(cls, rows: np.ndarray) -> Steps:
+        """The nearest to (K, M) float."""
+        step_mm = np.maximum(np.abs(rows).max(axis=1, initial=0.0), 1e-9) / np.iinfo(np.int16).max
+        return cls.whole(np.rint(rows / step_mm[:, None]), step_mm)
+
+    @classmethod
+    def whole(cls, steps: np.ndarray, step_mm: np.ndarray) -> Steps:
+        """Of (K, M) whole numbers."""
+        filled = np.zeros((-(-len(steps) // 4) * 4, steps.shape[1]), np.int16)
+        filled[: len(steps)] = steps
+        return cls(filled, np.asarray(step_mm, np.float32))
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(K, M) float32, mm."""
+        return self.steps[: len(self.step_mm)] * self.step_mm[:, None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SparseRows:
     """The rows of a face model that make its landmarks, and those alone."""
 
     mean: np.ndarray  # (P, 3) float32: 68 landmarks, then the candidates of the contour
-    # (Ks + Ke, P * 3) int16, filled up with zeros to a multiple of four rows, times (Ks + Ke,) float32: whole numbers,
-    # since this is read twice a frame and the time goes into reading it
-    steps: np.ndarray
-    step_mm: np.ndarray
+    both: Steps  # P * 3 numbers a row: shapes, then expressions
     lines: int  # how many landmarks, from the first, slide
     outward: np.ndarray  # (lines, 2) float32, unit: where the silhouette lies from each line, model x and y
 
     @property
     def basis(self) -> np.ndarray:
         """(Ks + Ke, P * 3) float32."""
-        return self.steps[: len(self.step_mm)] * self.step_mm[:, None]
+        return self.both.rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +66,7 @@ class MorphableModel:
     """
 
     mean: np.ndarray  # (N, 3) float32
-    shape_basis: np.ndarray  # (Ks, N, 3) float32, for coefficients of unit variance
+    shape: Steps  # N * 3 numbers a row, for coefficients of unit variance
     expression_start: np.ndarray  # (Ke + 1,) int32: where each expression's entries begin in the next two
     expression_vertex: np.ndarray  # (M,) int32
     expression_delta: np.ndarray  # (M, 3) float32
@@ -58,8 +81,13 @@ class MorphableModel:
     region_names: tuple[str, ...] = ()
 
     @property
+    def shape_basis(self) -> np.ndarray:
+        """(Ks, N, 3) float32, mm."""
+        return self.shape.rows.reshape(self.shape_count, -1, 3)
+
+    @property
     def shape_count(self) -> int:
-        return len(self.shape_basis)
+        return len(self.shape.step_mm)
 
     @property
     def expression_count(self) -> int:
@@ -69,7 +97,7 @@ class MorphableModel:
         """The neutral face of a shape, (Ks,); (N, 3) float32 mm."""
         if len(shape) != self.shape_count:
             raise ValueError(f"shape: expected {self.shape_count} coefficients, got {len(shape)}")
-        return add_scaled(self.mean, np.asarray(shape, np.float32), self.shape_basis)
+        return _bake(self.mean, np.ascontiguousarray(shape, np.float32), self.shape.steps, self.shape.step_mm)
 
     def vertices(self, shape: np.ndarray, expression: np.ndarray, neutral: np.ndarray | None = None) -> np.ndarray:
         """All vertices of a face.
@@ -111,23 +139,12 @@ class MorphableModel:
             raise ValueError(f"shape, expression: expected {counts} coefficients, got {len(shape), len(expression)}")
         shape, expression = np.ascontiguousarray(shape, np.float32), np.ascontiguousarray(expression, np.float32)
         camera, sparse = np.ascontiguousarray(model_to_image, np.float32), self.sparse
-        return _landmarks(shape, expression, camera, sparse.mean, sparse.steps, sparse.step_mm, sparse.outward)
+        return _landmarks(
+            shape, expression, camera, sparse.mean, sparse.both.steps, sparse.both.step_mm, sparse.outward
+        )
 
 
 # The kernels below hold loops where numpy would call BLAS: its threads wait for each other on a busy machine.
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def add_scaled(mean, coefficients, basis):
-    """mean + sum of coefficients x basis, all float32: (N, 3), (K,), (K, N, 3) or (K, N * 3) -> (N, 3)."""
-    out = mean.copy()
-    flat, rows = out.reshape(-1), basis.reshape(len(coefficients), -1)
-    for k in range(len(coefficients)):
-        c = coefficients[k]
-        if c != 0.0:
-            for i in range(len(flat)):
-                flat[i] += c * rows[k, i]
-    return out
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -196,6 +213,14 @@ def _add_steps(mean, coefficients, steps):
         for i in range(len(flat)):
             flat[i] += a * rows[0, i] + b * rows[1, i] + c * rows[2, i] + d * rows[3, i]
     return out
+
+
+@njit(cache=True, nogil=True)
+def _bake(mean, shape, steps, step_mm):
+    coefficients = np.zeros(len(steps), np.float32)
+    for k in range(len(step_mm)):
+        coefficients[k] = step_mm[k] * shape[k]
+    return _add_steps(mean, coefficients, steps)
 
 
 @njit(cache=True, nogil=True)
@@ -270,6 +295,7 @@ def make_model(
     return _assemble(
         np.asarray(mean, np.float32) * unit,
         np.asarray(shape_basis, np.float32) * unit,
+        None,
         np.r_[0, np.cumsum(moving.sum(axis=1))].astype(np.int32),
         np.nonzero(moving)[1].astype(np.int32),
         expression_basis[moving] * unit,
@@ -281,11 +307,18 @@ def make_model(
     )
 
 
-def _assemble(mean, shape_basis, start, vertex, delta, triangles, landmark_vertices, edges, share, **rest):
-    """Check that the arrays belong together and make a model of them; lengths in mm, expressions as in the model."""
+def _assemble(mean, shape_basis, shape_mm, start, vertex, delta, triangles, landmark_vertices, edges, share, **rest):
+    """Check that the arrays belong together and make a model of them; lengths in mm, expressions as in the model.
+
+    The shape basis is whole numbers of `shape_mm`, (Ks,), or mm where that is None.
+    """
     count = len(mean)
     if shape_basis.ndim != 3 or shape_basis.shape[1:] != (count, 3):
         raise ValueError(f"shape_basis: expected (K, {count}, 3), got {shape_basis.shape}")
+    if shape_mm is not None and shape_mm.shape != (len(shape_basis),):
+        raise ValueError(f"shape_scale: expected ({len(shape_basis)},), got {shape_mm.shape}")
+    flat = shape_basis.reshape(len(shape_basis), -1)
+    shape = Steps.of(flat) if shape_mm is None else Steps.whole(flat, shape_mm)
     landmark_vertices = np.asarray(landmark_vertices, np.int32)
     if landmark_vertices.shape != (68,):
         raise ValueError(f"landmark_vertices: expected (68,), got {landmark_vertices.shape}")
@@ -310,10 +343,11 @@ def _assemble(mean, shape_basis, start, vertex, delta, triangles, landmark_verti
     shown = slot[vertex] >= 0
     expression = np.zeros((len(start) - 1, len(wanted), 3), np.float32)
     expression[np.repeat(np.arange(len(start) - 1), np.diff(start))[shown], slot[vertex[shown]]] = delta[shown]
-    basis = np.concatenate([shape_basis[:, wanted], expression])
+    shown_shape = shape_basis[:, wanted] * (1 if shape_mm is None else shape_mm[:, None, None])
+    basis = np.concatenate([shown_shape, expression])
     return MorphableModel(
         mean=mean,
-        shape_basis=shape_basis,
+        shape=shape,
         expression_start=start,
         expression_vertex=vertex,
         expression_delta=delta,
@@ -341,14 +375,9 @@ def _sparse_rows(mean, basis, landmarks, edges, share) -> SparseRows:
         spread = np.ptp(points[:, :, :2], axis=1)
         outward = np.where(spread[:, 1:] < 3.0, np.sign(jaw[:, :1]) * np.float32([1, 0]), jaw[:, :2] - middle)
         outward = (outward / np.linalg.norm(outward, axis=1, keepdims=True)).astype(np.float32)
-    rows_basis = rows_basis.reshape(len(basis), -1)
-    step_mm = np.maximum(np.abs(rows_basis).max(axis=1, initial=0.0), 1e-9) / np.iinfo(np.int16).max
-    steps = np.zeros((-(-len(basis) // 4) * 4, rows_basis.shape[1]), np.int16)
-    steps[: len(basis)] = np.rint(rows_basis / step_mm[:, None])
     return SparseRows(
         mean=np.ascontiguousarray(rows_mean, np.float32),
-        steps=steps,
-        step_mm=step_mm.astype(np.float32),
+        both=Steps.of(rows_basis.reshape(len(basis), -1)),
         lines=lines,
         outward=outward,
     )
@@ -379,7 +408,8 @@ def _unpack(arrays: dict[str, np.ndarray]) -> MorphableModel:
     scale = np.repeat(arrays["expression_scale"], np.diff(start))
     return _assemble(
         arrays["mean"],
-        arrays["shape"] * arrays["shape_scale"][:, None, None],
+        arrays["shape"],
+        arrays["shape_scale"],
         start,
         arrays["expression_vertex"].astype(np.int32),
         arrays["expression_delta"] * scale[:, None],

@@ -16,7 +16,7 @@ import numpy as np
 PACKAGES = ("numpy", "numba", "opencv-python", "onnxruntime", "moderngl", "imageio-ffmpeg")
 ROOT = Path(__file__).resolve().parents[2]
 UPSTREAM_CONFIG = ROOT / "configs" / "3ddfa_v2.toml"
-BLOCK = 20
+BLOCK = 10
 
 
 def machine() -> dict:
@@ -78,19 +78,21 @@ def clip_720p() -> Path:
     return clip if clip.exists() else ROOT / "samples" / "demo.mp4"
 
 
-def times_ms(functions: dict[str, Callable[[], object]], runs: int, warm: int = 5) -> dict[str, np.ndarray]:
+def times_ms(
+    functions: dict[str, Callable[[], object]], runs: int, warm: int = 5, block: int = BLOCK
+) -> dict[str, np.ndarray]:
     """Time each function; (runs,) ms.
 
-    They take turns, so that what else the machine does hits all of them, and twenty calls at a time: after another's
-    turn it takes five until each has its own data in the caches, as it has in use.
+    They take turns, so that what else the machine does hits all of them, and `block` calls at a time, so that each has
+    its own data in the caches as it has in use.
     """
     taken = {name: np.empty(runs) for name in functions}
     for function in functions.values():
         for _ in range(warm):
             function()
-    for first in range(0, runs, BLOCK):
+    for first in range(0, runs, block):
         for name, function in functions.items():
-            for run in range(first, min(first + BLOCK, runs)):
+            for run in range(first, min(first + block, runs)):
                 start_s = time.perf_counter()
                 function()
                 taken[name][run] = 1e3 * (time.perf_counter() - start_s)
