@@ -18,7 +18,7 @@ from tracker.weights import ROOT
 # how often the photographs of a group are shown, by their number
 GROUP_WEIGHT = {"keypoints": 1.0, "unmasked": 0.8, "masked": 0.5, "portraits": 1.2, "street": 0.8, "crowds": 0.2}
 MADE = ("turned", "rendered")  # by profiles.py and rendered.py, in this order after the photographs
-GROUP_WEIGHT |= {"turned": 0.4, "rendered": 0.4}
+GROUP_WEIGHT |= {"turned": 0.35, "rendered": 0.35}
 ANNOTATED_WEIGHT = 2.0
 SHUT_WEIGHT = 2.0
 MADE_PX = 300.0  # what made faces count as, where the size tells how sure labels are
@@ -183,6 +183,8 @@ class ParamsGoal(PointsGoal):
         self.camera = torch.from_numpy(camera).to(device)
         self.coefficients = torch.from_numpy(coefficients).to(device)
         self.fit_weight = torch.from_numpy(good.astype(np.float32)).to(device)
+        # of these the expressions are known, not fitted
+        self.exact = torch.from_numpy((self.table["group"] == "rendered").astype(np.float32)).to(device)
         self.eyes = [self.model.index("eyeBlink_R"), self.model.index("eyeBlink_L")]
         one_way, other_way = ("In_L", "In_R", "Up_L", "Up_R"), ("Out_L", "Out_R", "Down_L", "Down_R")
         self.looks = [[self.model.index(f"eyeLook{way}") for way in ways] for ways in (one_way, other_way)]
@@ -253,7 +255,10 @@ class ParamsGoal(PointsGoal):
         terms["shape"] = (apart[:, :shapes].mean(1) * fitted).sum() / fitted.sum().clamp(min=1)
         # squared where small: most faces do not show most expressions, and the median of nearly nothing is nothing
         apart = torch.nn.functional.smooth_l1_loss(coefficients, truth, reduction="none", beta=EXPRESSION_BETA)
-        terms["expression"] = (apart[:, shapes:].mean(1) * fitted).sum() / fitted.sum().clamp(min=1)
+        apart = apart[:, shapes:].mean(1)
+        terms["expression"] = (apart * fitted).sum() / fitted.sum().clamp(min=1)
+        exact = real * self.exact[face]
+        terms["exact_expression"] = (apart * exact).sum() / count
         eye = real * self.eye_weight[face] * ~self.blink[face, 0, 0].isnan()
         shut = (coefficients[:, shapes:][:, self.eyes] - self.blink[face, flip].nan_to_num()).abs().mean(1)
         terms["blink"] = (shut * eye).sum() / eye.sum().clamp(min=1)

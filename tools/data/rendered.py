@@ -87,7 +87,7 @@ def random_expression(rng: np.random.Generator, names: list[str]) -> np.ndarray:
     if rng.random() < 0.25:
         smile = rng.uniform(0, 1)
         put("mouthSmile_L", smile + rng.normal(0, 0.1)), put("mouthSmile_R", smile + rng.normal(0, 0.1))
-    for k in rng.choice(len(names), int(rng.integers(0, 5)), replace=False):
+    for k in rng.choice(len(names), int(rng.integers(0, 9)), replace=False):
         if names[k].startswith(PLACED):
             continue
         strength = rng.uniform(0, 1)
