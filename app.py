@@ -505,6 +505,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"app.py: {error.filename or 'stdout'}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # pressed again it would spoil the last words
         print("interrupted", file=sys.stderr)
         return 130
 
