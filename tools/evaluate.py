@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import sys
 
-PARTS = ("detector", "landmarks", "jitter", "steady", "scenarios", "blink", "score", "pose")
+PARTS = (
+    "landmarks", "pose", "blendshapes", "blink", "score", "jitter", "lag", "steady", "scenarios", "detector", "table",
+)  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,5 +1,7 @@
 """The figures that the evaluation tells, against values by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,8 @@ pytest.importorskip("torch")
 from tests.conftest import material as need_material
 from tools import evaluate
 from tools.data.split import held_out
-from tools.evaluation import blink, crops, jitter, landmarks, pose, score
+from tools.evaluation import blink, crops, jitter, landmarks, photographs, pose, score
+from tools.evaluation.photographs import Sample, sqrt_wh
 from tracker.crop import CropSpec, roi_from_landmarks
 
 
@@ -48,14 +51,60 @@ def test_lip_and_mouth_errors_are_of_distances():
     assert result["lips"] == 0
 
 
+def test_spread_is_of_the_points_within_a_face():
+    truth = faces(2)
+    told = truth.copy()
+    told[0, ::2] += (6.0, 0.0)  # half of the points off by 6 %: variance 9; the other face: none
+    assert landmarks.metrics(told, truth)["std"] == pytest.approx(np.sqrt(9 / 2))
+
+
+def test_depth_counts_without_its_mean():
+    truth = np.concatenate([faces(2), np.zeros((2, 68, 1))], axis=2)
+    assert landmarks.metrics(truth + np.array([0, 0, 9]), truth)["gte"] == pytest.approx(0)
+    told = truth.copy()
+    told[:, ::2, 2] += 2
+    result = landmarks.metrics(told, truth)
+    assert result["gte"] == pytest.approx(100 * 1 / 40) and result["gte_std"] == pytest.approx(0, abs=1e-9)
+    assert result["nme"] == 0
+
+
+def test_bins_are_those_of_3ddfa():
+    error, yaw = np.arange(1.0, 7.0), np.array([0, 30, 30.1, 60, 60.1, 180])
+    result = landmarks.by_yaw(error, yaw)
+    assert [result[f"nme_yaw_{name}"] for name in ("0_30", "30_60", "60_90")] == [1.5, 3.5, 5.5]
+    assert result["nme_yaw_mean"] == 3.5 and result["nme_yaw_std"] == pytest.approx(np.std([1.5, 3.5, 5.5]))
+    assert "nme_yaw_mean" not in landmarks.by_yaw(error[:2], yaw[:2])
+    assert landmarks.by_yaw(error, np.full(6, np.nan)) == {}
+
+
+def test_21_points_of_68():
+    points = np.stack([np.arange(1, 69), np.zeros(68)], axis=1)  # counted from 1, as 3DDFA does
+    expected = [18, 20, 22, 23, 25, 27, 37, 39.5, 40, 43, 45.5, 46, 3, 32, 31, 36, 15, 49, 64.5, 55, 9]
+    np.testing.assert_array_equal(landmarks.like_aflw(points)[:, 0], expected)
+
+
+def told_face(points):
+    return SimpleNamespace(landmarks=np.column_stack([points, np.zeros(68)]).astype(np.float32))
+
+
 def test_a_face_elsewhere_is_a_miss():
     truth = faces(1)[0]
-    image = np.zeros((10, 10, 3), np.uint8)
-    result, found = landmarks.judge(lambda _: [truth + 500, truth + 1], [(image, truth)])
-    assert result["missed"] == 0 and np.array_equal(found[0], truth + 1)
-    answers = iter([[], [truth]])
-    result, found = landmarks.judge(lambda _: next(answers), [(image, truth), (image, truth)])
-    assert result["missed"] == 1 and found[0] is None
+    sample = Sample("", np.zeros((10, 10, 3), np.uint8), truth, 5.0, sqrt_wh(truth))
+    far, near = told_face(truth + 500), told_face(truth + np.array([1, 0]))
+    answers = iter([[far, near], [far]])
+    results, errors = landmarks.judge({"one": lambda _: next(answers)}, [sample, sample])
+    assert results["one"]["pictures"] == 2 and results["one"]["missed"] == 1
+    assert results["one"]["nme"] == pytest.approx(1.0, abs=1e-5) and results["one"]["count_yaw_0_30"] == 1
+    assert errors["one"][0] == pytest.approx(1.0, abs=1e-5) and np.isnan(errors["one"][1])
+
+
+def test_points_that_nobody_annotated_do_not_count():
+    truth = landmarks.like_aflw(faces(1)[0])
+    truth[3] = np.nan
+    sample = Sample("", np.zeros((10, 10, 3), np.uint8), truth, 70.0, 50.0)
+    results, _ = landmarks.judge({"one": lambda _: [told_face(faces(1)[0] + np.array([0, 2]))]}, [sample])
+    assert results["one"]["nme"] == results["one"]["nme_yaw_60_90"] == pytest.approx(4.0, abs=1e-4)
+    assert "inner" not in results["one"]
 
 
 def test_jitter_by_hand():
@@ -116,16 +165,40 @@ def test_lid_gaps_by_hand():
     np.testing.assert_allclose(blink.lid_gaps(points), [[0, 0], [0.3, 0.3]])
 
 
-def test_angles_have_the_projects_signs():
-    camera = np.zeros((3, 4))
-    yaw = np.radians(-25)
-    turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
-    camera[:, :3] = np.diag([1, -1, 1]) @ turn
-    np.testing.assert_allclose(pose.angles(camera), [25, 0, 0], atol=1e-3)
+def test_pose_errors_by_hand():
+    truth = np.array([[0, 0, 0], [20, 0, 0], [-40, 0, 179], [70, 0, 0.0]])
+    found = truth + np.array([[3, 1, 0], [3, 1, 0], [-3, 1, 2], [np.nan] * 3])
+    result = pose.figures(found, truth)
+    assert result["0_30"] == pytest.approx(
+        {"faces": 2, "missed": 0, "yaw": 3, "pitch": 1, "roll": 0, "mean": 4 / 3, "mean_without_bias": 0}
+    )
+    assert result["30_60"]["roll"] == pytest.approx(2)  # over half a circle
+    assert result["60_80"] == {"faces": 0, "missed": 1}
+    assert result["0_80"]["missed"] == 1 and result["bias"] == {"yaw": 3, "pitch": 1, "roll": 0}
+
+
+def test_winks_by_hand():
+    shut = np.array([[0, 0], [1, 1], [1, 0], [0, 1]], bool)
+    result = blink.rendered_figures(np.where(shut, 0.9, 0.1), shut)
+    assert result["winks_told"] == result["auc"] == result["shut_told"] == result["open_told"] == 1
+    assert result["wink_difference"] == pytest.approx(0.8)
+    together = np.repeat(np.where(shut, 0.9, 0.1).max(axis=1, keepdims=True), 2, axis=1)
+    assert blink.rendered_figures(together, shut)["winks_told"] == 0
+    told = np.vstack([np.where(shut, 0.9, 0.1), [[np.nan] * 2]])
+    lost = blink.rendered_figures(told, np.vstack([shut, [[True, True]]]))
+    assert lost["missed"] == 1 and lost["eyes_shut"] == 4
+
+
+def test_a_hand_covers_the_middle():
+    rng = np.random.default_rng(3)
+    grey = np.full((112, 112, 3), 128, np.uint8)
+    for _ in range(5):
+        changed = np.abs(score.lay_hand(grey, rng).astype(int) - 128).max(axis=2) > 3
+        assert changed[40:72, 40:72].mean() > 0.8 and 0.25 < changed.mean() < 0.9
 
 
 def test_the_dispatcher_knows_its_parts(capsys):
-    assert {"landmarks", "jitter", "blink", "score", "pose"} <= set(evaluate.PARTS)
+    assert {"landmarks", "jitter", "lag", "blink", "score", "pose", "blendshapes"} <= set(evaluate.PARTS)
     assert evaluate.main(["nothing"]) == 2
     assert "landmarks" in capsys.readouterr().err
 
@@ -136,5 +209,7 @@ def test_only_held_out_people_are_judged():
 
     people = {photo.file: photo.identity for photo in material.photos()}
     names = [name for name in material.annotated_68()[0] if held_out(people[name], name)]
-    photographs = landmarks.held_out_photographs()
-    assert [name for name, _, _ in photographs] == names and 300 < len(names) < 500
+    kept = photographs.held_out_photographs()
+    assert [name for name, _, _ in kept] == names and 300 < len(names) < 500
+    samples = list(photographs.validation())
+    assert [sample.name for sample in samples] == names and max(abs(sample.yaw_deg) for sample in samples) > 45

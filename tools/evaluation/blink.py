@@ -1,29 +1,36 @@
-"""Whether eyes close: on held-out photographs against MediaPipe's lids, and on videos.
+"""Whether eyes close: on held-out photographs against MediaPipe's lids, on rendered people, and on videos.
 
-    python -m tools.evaluate blink [--weights PATH] [--data runs/data] [--video PATH ...] [--json PATH]
+    python -m tools.evaluate blink [--config PATH ...] [--video PATH ...] [--json PATH] [--plots DIR]
 
-A photograph's eye is shut where MediaPipe's lid gap is below SHUT of its width, open above OPEN. A video tells the
-spread of `eyeBlink` and of the drawn lid gap: its smallest values are the blinks.
+A photograph's eye is shut where MediaPipe's lid gap is below SHUT of its width, open above OPEN. Rendered people open
+and shut both eyes, and wink with each. How far an eye is closed (labels.blink_of_gap) follows the gap only between
+shut and half open, so the correlation with the gap itself has a limit, about 0.71 here. A video tells the spread of
+`eyeBlink` and of the drawn lid gap: its smallest values are the blinks. 3DDFA_V2's weights are those of our face model
+fitted to its landmarks.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from app import AppConfig, build_tracker
-from tools.data import labels
-from tools.evaluation import crops
-from tracker.config import load_config
+from tools.data import labels, material
+from tools.data.split import held_out
+from tools.evaluation import crops, people
+from tools.evaluation.common import RAW, correlation, largest, nearest, open_trackers, options, still, tell
+from tracker.loop import FaceTracker
 from tracker.source import open_source
-from tracker.stages import Stages
+from tracker.types import FaceTrack
 
 SHUT, OPEN = 0.075, 0.22
-MIN_FACE_PX = 200.0  # labels of small eyes are guesses
+MIN_FACE_PX = 90.0  # longer side of the 68 points; labels of small eyes are guesses
+MAX_YAW_DEG = 45.0  # beyond, an eye is half hidden
+TOLD_SHUT, TOLD_OPEN = 0.7, 0.25  # weights from and up to which an eye counts as told shut or open
 EYES = ("eyeBlink_R", "eyeBlink_L")
+PEOPLE = 40
 
 
 def lid_gaps(points: np.ndarray) -> np.ndarray:
@@ -35,45 +42,105 @@ def lid_gaps(points: np.ndarray) -> np.ndarray:
     return np.stack(gaps, axis=-1)
 
 
-def on_photographs(weights: str, folder: Path) -> dict:
-    """Blinks and drawn gaps of shut and of open eyes on held-out photographs."""
-    network, model = crops.load(weights)
-    images, table = crops.cut_faces(folder)
-    seen = table["held_out"] & ~np.isnan(table["mesh"][:, 0, 0]) & (table["roi"][:, 2] > MIN_FACE_PX)
-    rows = np.flatnonzero(seen)
-    pictures = np.stack(
-        [crops.warp(images[r], crops.place(table["points"][r], network.crop_spec), network.size) for r in rows]
-    )
-    faces = crops.regress(network, pictures)
-    columns = [model.expression_names.index(name) for name in EYES]
-    blink = np.array([face.expression[columns] for face in faces])
-    drawn = lid_gaps(np.array([model.landmarks(f.camera, f.shape, f.expression)[:, :2] for f in faces]))
-    gap = labels.lid_gaps(table["mesh"][rows])
-    shut, wide = gap < SHUT, gap > OPEN
+def meshed_photographs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Held-out photographs and MediaPipe's (478, 3) points of a face in each that is large and looks ahead."""
+    photos = material.photos()
+    for row, mesh in zip(*material.mesh_478(), strict=True):
+        points = mesh[material.MESH_TO_68]
+        large = np.ptp(points[:, :2], axis=0).max() > MIN_FACE_PX
+        if large and held_out(photos[row].identity, photos[row].file) and photos[row].group != "masked":
+            if abs(labels.rough_yaw_deg(points[None])[0]) < MAX_YAW_DEG:
+                yield cv2.imread(str(material.folder() / "faces" / photos[row].file)), mesh
+
+
+def blinks(face: FaceTrack | None) -> list[float]:
+    """How shut the subject's right and left eye are said to be."""
+    return [face.blendshapes[name] for name in EYES] if face else [np.nan, np.nan]
+
+
+def on_photographs(trackers: dict[str, FaceTracker]) -> tuple[dict, dict, np.ndarray]:
+    """Figures, weights (n, 2) by tracker, and MediaPipe's gaps (n, 2)."""
+    told: dict[str, list] = {name: [] for name in trackers}
+    drawn: dict[str, list] = {name: [] for name in trackers}
+    gaps = []
+    for image, mesh in meshed_photographs():
+        gaps.append(labels.lid_gaps(mesh[None])[0])
+        for name, tracker in trackers.items():
+            face = nearest(still(tracker, image), mesh[material.MESH_TO_68, :2])
+            told[name].append(blinks(face))
+            drawn[name].append(lid_gaps(face.landmarks[:, :2]) if face else np.full(2, np.nan))
+    gap, results = np.array(gaps), {}
+    for name in trackers:
+        blink, drawn_gap = np.array(told[name]), np.array(drawn[name])
+        seen = ~np.isnan(blink)
+        shut, wide = (gap < SHUT) & seen, (gap > OPEN) & seen
+        results[name] = {
+            "faces": len(gap), "missed": int((~seen[:, 0]).sum()), **separation(blink[shut], blink[wide]),
+            "correlation_with_gap": -correlation(blink[seen], gap[seen]),
+            "correlation_with_closing": correlation(blink[seen], labels.blink_of_gap(gap[seen])),
+            "drawn_gap_shut_over_open": np.median(drawn_gap[shut]) / np.median(drawn_gap[wide]),
+        }  # fmt: skip
+    return results, {name: np.array(values) for name, values in told.items()}, gap
+
+
+def separation(shut: np.ndarray, wide: np.ndarray) -> dict[str, float]:
+    """How well weights of shut and of open eyes are told apart."""
     return {
-        "eyes_shut": int(shut.sum()),
-        "eyes_open": int(wide.sum()),
-        "auc": crops.auc(blink[shut], blink[wide]),
-        "blink_shut_median": np.median(blink[shut]),
-        "blink_open_median": np.median(blink[wide]),
-        "shut_told": (blink[shut] >= 0.7).mean(),
-        "open_told": (blink[wide] <= 0.25).mean(),
-        "drawn_gap_shut_over_open": np.median(drawn[shut]) / np.median(drawn[wide]),
-        "correlation_with_gap": -np.corrcoef(blink.ravel(), gap.ravel())[0, 1],
+        "eyes_shut": len(shut),
+        "eyes_open": len(wide),
+        "auc": crops.auc(shut, wide),
+        "shut_median": np.median(shut),
+        "open_median": np.median(wide),
+        "shut_told": (shut >= TOLD_SHUT).mean(),
+        "open_told": (wide <= TOLD_OPEN).mean(),
     }
 
 
-def on_video(path: Path, overrides: list[str]) -> dict:
+def on_rendered(trackers: dict[str, FaceTracker]) -> dict:
+    """Eyes of people with both eyes open, both shut, and one."""
+    model, cast = people.cast(PEOPLE)
+    columns = [model.expression_names.index(name) for name in EYES]
+    rng = np.random.default_rng(1)
+    truth, told = [], {name: [] for name in trackers}
+    for person in cast:
+        angles = rng.uniform(-20, 20), rng.uniform(-10, 10), 0.0
+        for right, left in ((0, 0), (1, 1), (1, 0), (0, 1)):
+            expression = np.zeros(model.expression_count, np.float32)
+            expression[columns] = right, left
+            shot = person.shot(*angles, expression)
+            truth.append((right, left))
+            for name, tracker in trackers.items():
+                told[name].append(blinks(nearest(still(tracker, shot.picture), shot.landmarks[:, :2])))
+    return {name: rendered_figures(np.array(blink), np.array(truth) > 0) for name, blink in told.items()}
+
+
+def rendered_figures(blink: np.ndarray, shut: np.ndarray) -> dict[str, float]:
+    """Of weights (n, 2) and of which eyes are shut (n, 2), bool.
+
+    A wink is told when the shut eye is told shut and the other is not; an eye is told shut above the middle between
+    the weights of shut and of open eyes.
+    """
+    seen = ~np.isnan(blink[:, 0])
+    blink, shut = blink[seen], shut[seen]
+    middle = (np.median(blink[shut]) + np.median(blink[~shut])) / 2
+    wink = shut[:, 0] != shut[:, 1]
+    right = ((blink[wink] > middle) == shut[wink]).all(axis=1)
+    apart = np.where(shut[wink, 0], 1, -1) * (blink[wink, 0] - blink[wink, 1])
+    return {
+        "pictures": len(seen), "missed": int((~seen).sum()), **separation(blink[shut], blink[~shut]),
+        "winks_told": right.mean(), "wink_difference": np.median(apart),
+    }  # fmt: skip
+
+
+def on_video(path: Path, tracker: FaceTracker) -> dict:
     """Spread of blink and drawn gap over a video's frames, without smoothing."""
-    tracker = build_tracker(load_config(AppConfig, None, [*overrides, "smoothing.enabled=false"]), Stages(), False)
     blink, gap, pitch, frames = [], [], [], 0
     with open_source(str(path)) as source:
         for frame in source:
             frames += 1
-            faces = tracker.step(frame)
-            if faces:
-                face = max(faces, key=lambda f: f.pose.scale_px_per_mm)
-                blink.append([face.blendshapes[name] for name in EYES])
+            face = largest(tracker.step(frame))
+            if face:
+                blink.append(blinks(face))
                 gap.append(lid_gaps(face.landmarks[:, :2]))
                 pitch.append(face.pose.pitch_deg)
     blink, gap = np.array(blink).mean(axis=1), np.array(gap).mean(axis=1)
@@ -90,20 +157,19 @@ def on_video(path: Path, overrides: list[str]) -> dict:
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.evaluate blink", description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", default="weights/regressor.onnx")
-    parser.add_argument("--data", type=Path, default=Path("runs/data"))
-    parser.add_argument("--video", type=Path, action="append", default=[])
-    parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--json", type=Path)
+    parser = options("blink", __doc__)
+    parser.add_argument("--video", type=Path, action="append", default=[], help="judge these instead")
     args = parser.parse_args(arguments)
-    results = {}
-    if (args.data / "faces.npz").exists():
-        results["photographs"] = on_photographs(args.weights, args.data)
-    for path in args.video:
-        results[path.stem] = on_video(path, [f"regressor.weights={args.weights}", *args.set])
-    for name, row in results.items():
-        print(name, "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=2, default=float) + "\n")
-    return 0
+    if args.video:
+        trackers = open_trackers(args.config, (*args.set, *RAW))
+        return tell({p.stem: {name: on_video(p, t) for name, t in trackers.items()} for p in args.video}, args)
+    trackers = open_trackers(args.config, args.set)
+    photographs, told, gap = on_photographs(trackers)
+    results = {"photographs": photographs, "rendered": on_rendered(trackers)}
+
+    def draw(folder: Path) -> None:
+        from tools.evaluation import plots
+
+        plots.lids(told, gap, folder)
+
+    return tell(results, args, draw)

@@ -1,25 +1,23 @@
-"""How much the landmarks of a motionless face tremble in a noisy picture, beside 3DDFA_V2.
+"""How much the landmarks of a motionless face tremble in a noisy picture, beside 3DDFA_V2 on the same frames.
 
-    python -m tools.evaluate jitter [--config PATH ...] [--photos N] [--json PATH]
+    python -m tools.evaluate jitter [--config PATH ...] [--photos N] [--json PATH] [--plots DIR]
 
 A held-out photograph is enlarged to a face of about 400 px in a 1280x720 picture, noise of 4 grey values is added to
-each frame, and the tracker follows without smoothing. Jitter: RMS motion of the landmarks from frame to frame /
-sqrt(wh) of the face.
+each frame, and the trackers follow with their default smoothing and without. Jitter: RMS motion of the landmarks from
+frame to frame / sqrt(wh) of the face. What smoothing costs when the face moves: `lag`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from app import AppConfig, build_tracker
-from tools.evaluation.landmarks import DEFAULTS, held_out_photographs
-from tracker.config import load_config
-from tracker.stages import Stages
+from tools.evaluation.common import RAW, largest, open_trackers, options, tell
+from tools.evaluation.photographs import held_out_photographs
+from tracker.loop import FaceTracker
 from tracker.types import Frame
 
 SIZE_WH = (1280, 720)
@@ -34,46 +32,63 @@ def jitter(tracks: np.ndarray) -> float:
     return float(np.sqrt((np.diff(tracks, axis=0) ** 2).sum(axis=-1).mean()) / size)
 
 
-def enlarge(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The picture with the face of (68, 2) px in its middle, FACE_PX high or wide."""
+def enlarge(image: np.ndarray, points: np.ndarray, aside_px: float = 0.0) -> np.ndarray:
+    """The picture with the face of (68, 2) px in its middle or so far right of it, FACE_PX high or wide."""
     zoom = FACE_PX / np.ptp(points, axis=0).max()
-    shift = np.array(SIZE_WH) / 2 - zoom * (points.min(axis=0) + points.max(axis=0)) / 2
+    shift = np.array(SIZE_WH) / 2 - zoom * (points.min(axis=0) + points.max(axis=0)) / 2 + (aside_px, 0)
     matrix = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
     matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
     return cv2.warpAffine(image, matrix, SIZE_WH, flags=cv2.INTER_CUBIC, borderValue=(96, 110, 104))
 
 
-def tremble(tracker, picture: np.ndarray, rng: np.random.Generator) -> float | None:
-    """Jitter of the largest face; None where it is not followed through."""
-    tracks = []
-    for t in range(FRAMES):
-        noisy = np.clip(picture + rng.normal(0, NOISE, picture.shape), 0, 255).astype(np.uint8)
-        faces = tracker.step(Frame(t, t / 30, noisy, first=t == 0))
-        if t >= SETTLING and faces:
-            tracks.append(max(faces, key=lambda f: f.pose.scale_px_per_mm).landmarks[:, :2].astype(np.float64))
-    return jitter(np.stack(tracks)) if len(tracks) == FRAMES - SETTLING else None
+def noisy(picture: np.ndarray, rng: np.random.Generator, sigma: float = NOISE) -> np.ndarray:
+    """With noise of `sigma` grey values."""
+    return np.clip(picture + sigma * rng.standard_normal(picture.shape, np.float32), 0, 255).astype(np.uint8)
+
+
+def with_and_without_smoothing(configs, overrides) -> dict[str, FaceTracker]:
+    """The trackers that are judged, each by its name, and as NAME_raw without smoothing."""
+    raw = open_trackers(configs, (*overrides, *RAW))
+    return open_trackers(configs, overrides) | {f"{name}_raw": tracker for name, tracker in raw.items()}
+
+
+def follow(trackers: dict[str, FaceTracker], frames: Iterable[np.ndarray], fps: float = 30.0) -> dict[str, np.ndarray]:
+    """Landmarks of the largest face, (T, 68, 2) px, NaN where there is none; all trackers see the same frames."""
+    tracks = {name: [] for name in trackers}
+    for t, image in enumerate(frames):
+        for name, tracker in trackers.items():
+            face = largest(tracker.step(Frame(t, t / fps, image, first=t == 0)))
+            tracks[name].append(face.landmarks[:, :2] if face else np.full((68, 2), np.nan))
+    return {name: np.array(points, np.float64) for name, points in tracks.items()}
+
+
+def chosen(count: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """So many of the held-out photographs, spread over the people."""
+    photographs = held_out_photographs()
+    return photographs[:: max(1, len(photographs) // count)][:count]
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.evaluate jitter", description=__doc__.splitlines()[0])
-    parser.add_argument("--config", action="append", help="settings to judge; default: ours and 3DDFA_V2's")
-    parser.add_argument("--set", action="append", default=[], help="override for all of them")
+    parser = options("jitter", __doc__)
     parser.add_argument("--photos", type=int, default=12)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args(arguments)
-    photographs = held_out_photographs()
-    chosen = photographs[:: max(1, len(photographs) // args.photos)][: args.photos]
+    trackers = with_and_without_smoothing(args.config, args.set)
+    rng = np.random.default_rng(7)
+    values: dict[str, list[float]] = {name: [] for name in trackers}
+    for _, image, points in chosen(args.photos):
+        picture = enlarge(image, points)
+        for name, track in follow(trackers, (noisy(picture, rng) for _ in range(FRAMES))).items():
+            values[name].append(100 * jitter(track[SETTLING:]))
     results = {}
-    for config in args.config or DEFAULTS:
-        name = Path(config).stem if config else "default"
-        tracker = build_tracker(
-            load_config(AppConfig, config or None, [*args.set, "smoothing.enabled=false"]), Stages(), False
-        )
-        rng = np.random.default_rng(7)
-        values = [tremble(tracker, enlarge(image, points), rng) for _, image, points in chosen]
-        known = [100 * value for value in values if value is not None]
-        results[name] = {"photographs": len(known), "jitter": float(np.mean(known)), "worst": float(np.max(known))}
-        print(name, "  ".join(f"{key} {value:.3f}" for key, value in results[name].items()))
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=2) + "\n")
-    return 0
+    for name, jitters in values.items():
+        known = [value for value in jitters if np.isfinite(value)]
+        results[name] = {"photographs": len(jitters), "lost": len(jitters) - len(known)}
+        if known:
+            results[name] |= {"jitter": float(np.mean(known)), "worst": float(np.max(known))}
+
+    def draw(folder: Path) -> None:
+        from tools.evaluation import plots
+
+        plots.by_photograph(values, "jitter of a motionless face, % of sqrt(wh)", folder / "jitter.png")
+
+    return tell(results, args, draw)

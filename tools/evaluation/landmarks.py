@@ -1,139 +1,169 @@
-"""How near the 68 landmarks lie to those that people annotated, beside 3DDFA_V2 on the same photographs.
+"""How near the 68 landmarks lie to the truth, beside 3DDFA_V2 on the same pictures.
 
-    python -m tools.evaluate landmarks [--config PATH ...] [--json PATH]
-    python -m tools.evaluate landmarks --groups weights/regressor.onnx [--data runs/data]
+    python -m tools.evaluate landmarks [--config PATH ...] [--json PATH] [--plots DIR]
+    python -m tools.evaluate landmarks --data aflw2000|aflw|300w PATH     a copy of your own (photographs.py: its form)
+    python -m tools.evaluate landmarks --groups weights/regressor.onnx [--cut runs/data]
 
-Detector, two crops and all: each photograph goes through the tracker alone, as `app.py` does with images. Only people
-that nobody trained on count (tools/data/split.py).
+Detector, two crops and all: each picture goes through the tracker alone, as `app.py` does with images. Without --data:
+photographs of people that nobody trained on (tools/data/split.py), and rendered people, whose depth is known too.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from app import AppConfig, build_tracker
-from tools.data import labels, material
-from tools.data.split import held_out
-from tools.evaluation import crops
-from tracker.config import load_config
-from tracker.stages import Stages
-from tracker.types import Frame
-from tracker.weights import ROOT
+from tools.evaluation import crops, people, photographs
+from tools.evaluation.common import nearest, open_trackers, options, still, tell
+from tools.evaluation.photographs import Sample, sqrt_wh
+from tracker.types import FaceTrack
 
-DEFAULTS = ("", str(ROOT / "configs" / "3ddfa_v2.toml"))
-YAW_EDGES_DEG = (0, 15, 30, 90)
-NEAR = 0.5  # a face belongs to the annotation when its centre is this share of the longer side from it
+YAW_EDGES_DEG = (0, 30, 60, 90)
+RENDERED = 150
+# which of the 68 points, averaged, stand for AFLW's 21. Source: 3DDFA, benchmark_aflw.py, ind_68to21
+OF_21 = (17, 19, 21, 22, 24, 26, 36, slice(36, 42), 39, 42, slice(42, 48), 45, 2, 31, 30, 35, 14, 48, slice(60, 68), 54, 8)  # fmt: skip  # noqa: E501
 
 
-def metrics(points: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Landmark errors in %, over (n, 68, 2) points and truths in px.
+def metrics(points: np.ndarray, truth: np.ndarray, box: np.ndarray | None = None) -> dict[str, float]:
+    """Landmark errors in %, over (n, k, 2 or 3) points and truths in px; NaN in the truth: not annotated.
 
-    NME: mean distance / sqrt(wh) of the truth's rectangle. Inner: points 17-67 / outer eye distance. Offset: mean
-    signed error / sqrt(wh), the larger of x, y. AUC and failure rate: of the NME, at 10 %. STD: mean over faces of the
-    deviation of the distances within a face / sqrt(wh).
-    Source of the last three: ParFace-Net's evaluation.
+    NME: mean distance in the picture / sqrt(wh) of the truth's rectangle, or `box` (n,). Offset: mean signed error /
+    sqrt(wh), the larger of x, y. AUC and failure rate: of the NME, at 10 %. STD: root of the mean over faces of the
+    variance of the distances within a face.
+    Of 68 points also: inner, points 17-67 / outer eye distance; errors of the lips' gap and the mouth's width / that.
+    Of 68 points with depth also: GTE and its STD, distance in 3D / outer eye distance in 3D, the means of z removed.
+    Source of AUC, failure rate, STD and GTE: ParFace-Net's evaluation.
     """
-    distance = np.linalg.norm(points - truth, axis=2)
-    box = np.sqrt(np.prod(np.ptp(truth, axis=1), axis=1))
-    error = 100 * distance.mean(axis=1) / box
-    eyes = np.linalg.norm(truth[:, 36] - truth[:, 45], axis=1)
-    thresholds = np.linspace(0, 10, 51)[1:]
-    offset = ((points - truth).mean(axis=1) / box[:, None]).mean(axis=0)
-    return {
+    distance = np.linalg.norm(points[..., :2] - truth[..., :2], axis=2)
+    box = np.array([sqrt_wh(t) for t in truth]) if box is None else box
+    share = 100 * distance / box[:, None]
+    error = np.nanmean(share, axis=1)
+    offset = (np.nanmean(points[..., :2] - truth[..., :2], axis=1) / box[:, None]).mean(axis=0)
+    result = {
         "nme": error.mean(),
         "nme_median": np.median(error),
-        "inner": (100 * distance[:, 17:].mean(axis=1) / eyes).mean(),
         "offset": 100 * np.abs(offset).max(),
-        "std": (100 * distance.std(axis=1) / box).mean(),
+        "std": spread(share),
         "failures_10": 100 * (error > 10).mean(),
-        "auc_10": np.mean([(error <= t).mean() for t in thresholds]),
-        "lips": 100 * gap_error(points, truth, 62, 66),
-        "mouth_width": 100 * gap_error(points, truth, 48, 54),
+        "auc_10": area_10(error),
     }
+    if truth.shape[1] == 68:
+        eyes = np.linalg.norm(truth[:, 36, :2] - truth[:, 45, :2], axis=1)
+        result |= {
+            "inner": (100 * distance[:, 17:].mean(axis=1) / eyes).mean(),
+            "lips": 100 * gap_error(points, truth, 62, 66),
+            "mouth_width": 100 * gap_error(points, truth, 48, 54),
+        }
+        if truth.shape[2] == 3:
+            apart = points - truth
+            apart[..., 2] -= apart[..., 2].mean(axis=1, keepdims=True)
+            eyes = np.linalg.norm(truth[:, 36] - truth[:, 45], axis=1)
+            share = 100 * np.linalg.norm(apart, axis=2) / eyes[:, None]
+            result |= {"gte": share.mean(), "gte_std": spread(share)}
+    return {key: float(value) for key, value in result.items()}
+
+
+def spread(share: np.ndarray) -> float:
+    """Root of the mean over faces of the variance of (n, k) errors within a face."""
+    return float(np.sqrt(np.nanvar(share, axis=1).mean()))
+
+
+def area_10(error: np.ndarray) -> float:
+    """Mean, over thresholds up to 10 %, of the share of errors (n,) below."""
+    return float(np.mean([(error <= t).mean() for t in np.linspace(0, 10, 51)[1:]]))
 
 
 def gap_error(points: np.ndarray, truth: np.ndarray, a: int, b: int) -> float:
-    """Mean error of the distance of two landmarks / outer eye distance."""
+    """Mean error of the distance of two landmarks in the picture / outer eye distance."""
 
-    def gap(p):
-        return np.linalg.norm(p[:, a] - p[:, b], axis=1)
+    def gap(p, a, b):
+        return np.linalg.norm(p[:, a, :2] - p[:, b, :2], axis=1)
 
-    return float((np.abs(gap(points) - gap(truth)) / gap_of_eyes(truth)).mean())
-
-
-def gap_of_eyes(truth: np.ndarray) -> np.ndarray:
-    """(n,) outer eye distances, px."""
-    return np.linalg.norm(truth[:, 36] - truth[:, 45], axis=1)
+    return float((np.abs(gap(points, a, b) - gap(truth, a, b)) / gap(truth, 36, 45)).mean())
 
 
-def judge(track, photographs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[dict, list]:
-    """Metrics of a function image -> faces' (68, 2) points, best first; and each photograph's points or None."""
-    found = []
-    for image, truth in photographs:
-        centre, reach = truth.mean(axis=0), NEAR * np.ptp(truth, axis=0).max()
-        near = [p for p in track(image) if np.linalg.norm(p.mean(axis=0) - centre) < reach]
-        found.append(near[0] if near else None)
-    kept = [i for i, p in enumerate(found) if p is not None]
-    truth = np.stack([photographs[i][1] for i in kept])
-    points = np.stack([found[i] for i in kept])
-    result = {"photographs": len(photographs), "missed": len(photographs) - len(kept), **metrics(points, truth)}
-    return result, found
+def like_aflw(points: np.ndarray) -> np.ndarray:
+    """AFLW's 21 points (21, d) of (68, d)."""
+    return np.stack([points[of] if isinstance(of, int) else points[of].mean(axis=0) for of in OF_21])
 
 
-def held_out_photographs() -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """File, image and annotated (68, 2) points of the people that nobody trained on."""
-    people = {photo.file: photo.identity for photo in material.photos()}
-    names, points = material.annotated_68()
-    kept = [(name, p) for name, p in zip(names, points, strict=True) if held_out(people[name], name)]
-    return [(name, cv2.imread(str(material.folder() / "faces" / name)), p.astype(np.float64)) for name, p in kept]
+def judge(tracks: dict[str, Callable[[np.ndarray], list[FaceTrack]]], samples: Iterable[Sample]) -> tuple[dict, dict]:
+    """Figures of each function image -> faces, and its error (n,) in % on every picture; NaN where it missed the face.
+
+    A face is the annotated one when its centre lies within it. By yaw as 3DDFA's benchmark does: to 30, 60 and 90
+    degrees, and the mean and deviation of the three.
+    """
+    found: dict[str, list] = {name: [] for name in tracks}
+    known = []
+    for sample in samples:
+        known.append((sample.truth, abs(sample.yaw_deg), sample.box_px))
+        for name, track in tracks.items():
+            face = nearest(track(sample.image), sample.truth[:, :2])
+            points = None if face is None else face.landmarks.astype(np.float64)[:, : sample.truth.shape[1]]
+            found[name].append(points if points is None or len(sample.truth) == 68 else like_aflw(points))
+    truth, yaw, box = (np.array(column) for column in zip(*known, strict=True))
+    results, errors = {}, {}
+    for name, faces in found.items():
+        kept = np.array([face is not None for face in faces])
+        result = {"pictures": len(kept), "missed": int((~kept).sum())}
+        error = np.full(len(kept), np.nan)
+        if kept.any():
+            points = np.stack([face for face in faces if face is not None])
+            distance = np.linalg.norm((points - truth[kept])[..., :2], axis=2)
+            error[kept] = 100 * np.nanmean(distance, axis=1) / box[kept]
+            result |= metrics(points, truth[kept], box[kept]) | by_yaw(error[kept], yaw[kept])
+        results[name], errors[name] = result, error
+    return results, errors
 
 
-def still_tracker(config: str, overrides: tuple[str, ...] = ()):
-    """The whole tracker as a function of one image."""
-    tracker = build_tracker(load_config(AppConfig, config or None, list(overrides)), Stages(), False)
+def by_yaw(error: np.ndarray, yaw: np.ndarray) -> dict[str, float]:
+    """Means of errors (n,) by absolute yaw, deg, and over the bins where all hold a face."""
+    result, means = {}, []
+    for low, high in itertools.pairwise(YAW_EDGES_DEG):
+        rows = (yaw > low if low else yaw >= 0) & ((yaw <= high) if high < YAW_EDGES_DEG[-1] else True)
+        if rows.any():
+            means.append(float(error[rows].mean()))
+            result |= {f"nme_yaw_{low}_{high}": means[-1], f"count_yaw_{low}_{high}": int(rows.sum())}
+    if len(means) == len(YAW_EDGES_DEG) - 1:
+        result |= {"nme_yaw_mean": float(np.mean(means)), "nme_yaw_std": float(np.std(means))}
+    return result
 
-    def track(image):
-        faces = tracker.step(Frame(0, 0.0, image, first=True))
-        faces = sorted(faces, key=lambda face: -(face.score or 0.0))
-        return [face.landmarks[:, :2].astype(np.float64) for face in faces]
 
-    return track
+def rendered_people(count: int) -> Iterator[Sample]:
+    """Pictures of people who do not exist."""
+    for i, shot in enumerate(people.portraits(count)):
+        yield Sample(str(i), shot.picture, shot.landmarks, shot.angles_deg[0], sqrt_wh(shot.landmarks))
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.evaluate landmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("--config", action="append", help="settings to judge; default: ours and 3DDFA_V2's")
-    parser.add_argument("--set", action="append", default=[], help="override for all of them")
+    parser = options("landmarks", __doc__)
+    parser.add_argument("--data", nargs=2, metavar=("SET", "PATH"), help=f"{', '.join(photographs.SETS)}, and where")
     parser.add_argument("--groups", metavar="WEIGHTS", help="errors by group of photographs instead")
-    parser.add_argument("--data", type=Path, default=Path("runs/data"), help="what `tools.data.build faces` wrote")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--cut", type=Path, default=Path("runs/data"), help="what `tools.data.build faces` wrote")
     args = parser.parse_args(arguments)
     if args.groups:
-        for name, row in by_group(args.groups, args.data).items():
-            print(f"{name}: {row['photographs']} photographs, NME {row['nme']:.2f} %")
-        return 0
-    photographs = held_out_photographs()
-    pairs = [(image, truth) for _, image, truth in photographs]
-    yaw = np.abs(teacher_yaw([name for name, *_ in photographs]))
-    results = {}
-    for config in args.config or DEFAULTS:
-        name = Path(config).stem if config else "default"
-        results[name], found = judge(still_tracker(config, tuple(args.set)), pairs)
-        for low, high in itertools.pairwise(YAW_EDGES_DEG):
-            rows = [i for i in np.flatnonzero((yaw >= low) & (yaw < high)) if found[i] is not None]
-            if rows:
-                part = metrics(np.stack([found[i] for i in rows]), np.stack([pairs[i][1] for i in rows]))
-                results[name][f"nme_yaw_{low}_{high}"] = part["nme"]
-        print(name, "  ".join(f"{key} {value:.3f}" for key, value in results[name].items()))
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=2) + "\n")
-    return 0
+        return tell(by_group(args.groups, args.cut), args)
+    if args.data and args.data[0] not in photographs.SETS:
+        parser.error(f"--data: expected {', '.join(photographs.SETS)}, found {args.data[0]}")
+    trackers = open_trackers(args.config, args.set)
+    tracks = {name: (lambda image, t=tracker: still(t, image)) for name, tracker in trackers.items()}
+    if args.data:
+        sets = {args.data[0]: photographs.SETS[args.data[0]](Path(args.data[1]))}
+    else:
+        sets = {"photographs": photographs.validation(), "rendered": rendered_people(RENDERED)}
+    results, errors = {}, {}
+    for name, samples in sets.items():
+        results[name], errors[name] = judge(tracks, samples)
+
+    def draw(folder: Path) -> None:
+        from tools.evaluation import plots
+
+        plots.landmarks(results, errors, folder)
+
+    return tell(results, args, draw)
 
 
 def by_group(weights: str, folder: Path) -> dict[str, dict[str, float]]:
@@ -154,11 +184,3 @@ def by_group(weights: str, folder: Path) -> dict[str, dict[str, float]]:
         )
         results[str(group)] = {"photographs": len(rows), "nme": metrics(points, truth)["nme"]}
     return results
-
-
-def teacher_yaw(names: list[str]) -> np.ndarray:
-    """Yaw in degrees of the named photographs by 3DDFA's depth, 0 where it saw nothing."""
-    photo, _, points = material.landmarks_3ddfa()
-    rows = {photograph.file: row for row, photograph in enumerate(material.photos())}
-    of_row = dict(zip(photo.tolist(), labels.rough_yaw_deg(points), strict=True))
-    return np.array([of_row.get(rows[name], 0.0) for name in names])

@@ -21,7 +21,7 @@ import numpy as np
 
 from app import AppConfig, build_tracker
 from tools.data import material
-from tools.evaluation.landmarks import held_out_photographs
+from tools.evaluation.photographs import held_out_photographs
 from tracker.config import load_config
 from tracker.stages import Stages
 from tracker.types import Frame

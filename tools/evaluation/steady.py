@@ -22,7 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tools.evaluation.landmarks import held_out_photographs
+from tools.evaluation.photographs import held_out_photographs
 from tracker.pose import camera_from_pose
 from tracker.smoothing import FaceFilter, Sample, SmoothingConfig
 from tracker.types import Pose

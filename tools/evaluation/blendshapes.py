@@ -1,0 +1,188 @@
+"""Whether each blendshape answers to what the face does, and to nothing else, beside 3DDFA_V2 on the same pictures.
+
+    python -m tools.evaluate blendshapes [--config PATH ...] [--people N] [--json PATH] [--plots DIR]
+
+Rendered people, turned by up to 20 degrees, raise each blendshape alone from 0 to 1 and let it go; the trackers follow
+as `app.py` does by default. Correlation and slope: of the told weight on the true one, each person's own rest taken
+off. Leak: the largest rise of another weight. Blendshapes that move along the view more than twice as far as across it
+do not show from the front and are only listed. On held-out photographs weights are held against distances between
+MediaPipe's points. 3DDFA_V2's weights are those of our face model fitted to its landmarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tools.data import material
+from tools.evaluation import people
+from tools.evaluation.blink import meshed_photographs
+from tools.evaluation.common import correlation, largest, nearest, open_trackers, options, still, tell
+from tracker.loop import FaceTracker
+from tracker.morphable import MorphableModel
+from tracker.types import FaceTrack, Frame
+
+RAMP = np.concatenate([np.arange(0, 11) / 10, np.arange(4, -1, -1) / 5])  # a third of a second up, a sixth down
+SETTLING = 12  # frames at rest before the first
+WITH = {"mouthClose": "jawOpen"}  # lips that close over an open jaw
+# a blendshape that is an exception falls below the correlation or leaves the range of slopes
+GOOD_CORRELATION, GOOD_SLOPE = 0.8, (0.5, 1.5)
+
+
+def shows(model: MorphableModel) -> np.ndarray:
+    """Which expressions can be seen from the front, (Ke,) bool."""
+    shape, none = np.zeros(model.shape_count, np.float32), np.zeros(model.expression_count, np.float32)
+    rest = model.vertices(shape, none)
+    seen = []
+    for k in range(model.expression_count):
+        weights = none.copy()
+        weights[k] = 1
+        moved = model.vertices(shape, weights) - rest
+        seen.append(np.linalg.norm(moved[:, :2], axis=1).max() > 0.5 * np.abs(moved[:, 2]).max())
+    return np.array(seen)
+
+
+def script(model: MorphableModel) -> np.ndarray:
+    """Weights (T, Ke): rest, then a ramp of each in turn."""
+    names = list(model.expression_names)
+    frames = np.zeros((SETTLING + len(names) * len(RAMP), len(names)), np.float32)
+    for k, name in enumerate(names):
+        rows = window(k)
+        frames[rows, k] = RAMP
+        if name in WITH:
+            frames[rows, names.index(WITH[name])] = RAMP
+    return frames
+
+
+def window(k: int) -> slice:
+    """The frames of the k-th ramp."""
+    return slice(SETTLING + k * len(RAMP), SETTLING + (k + 1) * len(RAMP))
+
+
+def play(trackers: dict[str, FaceTracker], model: MorphableModel, person: people.Person, angles, weights: np.ndarray):
+    """What each tracker tells, (T, Ke) in the model's order; NaN where it lost the face."""
+    told = {name: np.full(weights.shape, np.nan) for name in trackers}
+    for t, expression in enumerate(weights):
+        shot = person.shot(*angles, expression)
+        for name, tracker in trackers.items():
+            face = largest(tracker.step(Frame(t, t / 30, shot.picture, first=t == 0)))
+            if face:
+                told[name][t] = [face.blendshapes[n] for n in model.expression_names]
+    return told
+
+
+def figures(told: np.ndarray, names: tuple[str, ...]) -> dict[str, dict]:
+    """Of each blendshape, from what was told of (people, T, Ke)."""
+    results = {}
+    for k, name in enumerate(names):
+        part = told[:, window(k)]
+        rise = part - part[:, :1]
+        known = ~np.isnan(rise[..., k])
+        if known.sum() < 2:
+            results[name] = {"correlation": 0.0, "slope": 0.0, "rest": np.nan, "leak": np.nan, "leak_to": ""}
+            continue
+        truth = np.broadcast_to(RAMP, known.shape)[known]
+        top = np.nanmean(rise[:, RAMP.argmax()], axis=0)
+        top[[k, *(names.index(WITH[name]) for _ in (0,) if name in WITH)]] = 0
+        results[name] = {
+            "correlation": correlation(truth, rise[..., k][known]),
+            "slope": float(np.polyfit(truth, rise[..., k][known], 1)[0]),
+            "rest": float(np.nanmean(part[:, 0, k])),
+            "leak": float(top.max()),
+            "leak_to": names[int(top.argmax())],
+        }
+    return results
+
+
+def exceptions(rows: dict[str, dict], seen: list[str]) -> list[str]:
+    """The blendshapes that show from the front and do not answer well enough."""
+    low, high = GOOD_SLOPE
+    return [n for n in seen if rows[n]["correlation"] < GOOD_CORRELATION or not low <= rows[n]["slope"] <= high]
+
+
+def summary(rows: dict[str, dict], seen: list[str]) -> dict:
+    """Figures over all that show from the front."""
+    failed = exceptions(rows, seen)
+    return {
+        "shown": len(seen),
+        "good": len(seen) - len(failed),
+        "median_correlation": float(np.median([rows[n]["correlation"] for n in seen])),
+        "median_slope": float(np.median([rows[n]["slope"] for n in seen])),
+        "exceptions": " ".join(failed),
+    }
+
+
+def of_mesh(mesh: np.ndarray) -> dict[str, float]:
+    """What MediaPipe's (478, 3) points tell of a face: distances / that of the outer eye corners."""
+    eyes = np.linalg.norm(mesh[33] - mesh[263])
+    up = mesh[152, :2] - mesh[168, :2]  # from the bridge of the nose to the chin
+    up = -up / np.linalg.norm(up)
+    corners, lips = (mesh[61, :2] + mesh[291, :2]) / 2, (mesh[13, :2] + mesh[14, :2]) / 2
+    width = np.linalg.norm(mesh[61] - mesh[291]) / eyes
+    return {
+        "jawOpen": np.linalg.norm(mesh[13] - mesh[14]) / eyes,
+        "mouthSmile": width + float((corners - lips) @ up) / eyes,
+        "mouthPucker": -width,
+    }
+
+
+def of_face(face: FaceTrack | None) -> dict[str, float]:
+    """The same by blendshapes."""
+    if face is None:
+        return dict.fromkeys(("jawOpen", "mouthSmile", "mouthPucker"), np.nan)
+    weights = face.blendshapes
+    return {
+        "jawOpen": weights["jawOpen"] - weights["mouthClose"],
+        "mouthSmile": (weights["mouthSmile_L"] + weights["mouthSmile_R"]) / 2,
+        "mouthPucker": weights["mouthPucker"] + weights["mouthFunnel"],
+    }
+
+
+def on_photographs(trackers: dict[str, FaceTracker]) -> dict:
+    """Correlations of weights with MediaPipe's distances."""
+    seen: list[dict] = []
+    told: dict[str, list[dict]] = {name: [] for name in trackers}
+    for image, mesh in meshed_photographs():
+        seen.append(of_mesh(mesh))
+        for name, tracker in trackers.items():
+            told[name].append(of_face(nearest(still(tracker, image), mesh[material.MESH_TO_68, :2])))
+    results = {}
+    for name, rows in told.items():
+        known = np.array([not np.isnan(row["jawOpen"]) for row in rows])
+        results[name] = {"faces": int(known.sum())}
+        for key in rows[0]:
+            truth, weight = (np.array([row[key] for row in table])[known] for table in (seen, rows))
+            results[name][key] = correlation(truth, weight)
+    return results
+
+
+def clips(count: int) -> Iterator[tuple[people.Person, tuple[float, float, float]]]:
+    """People, and how each holds the head."""
+    rng = np.random.default_rng(people.SEED + 2)
+    for person in people.cast(count)[1]:
+        yield person, (rng.uniform(-20, 20), rng.uniform(-8, 8), rng.uniform(-5, 5))
+
+
+def main(arguments: list[str]) -> int:
+    parser = options("blendshapes", __doc__)
+    parser.add_argument("--people", type=int, default=4)
+    args = parser.parse_args(arguments)
+    trackers = open_trackers(args.config, args.set)
+    model, _ = people.cast(0)
+    names, weights = model.expression_names, script(model)
+    seen = [name for name, front in zip(names, shows(model), strict=True) if front]
+    played = [play(trackers, model, person, angles, weights) for person, angles in clips(args.people)]
+    told = {name: np.stack([clip[name] for clip in played]) for name in trackers}
+    rows = {name: figures(of, names) for name, of in told.items()}
+    results = {"rendered": {name: {"shown": summary(of, seen), **of} for name, of in rows.items()}}
+    if (material.folder() / "faces" / "mesh_478.npz").exists():
+        results["photographs"] = on_photographs(trackers)
+
+    def draw(folder: Path) -> None:
+        from tools.evaluation import plots
+
+        plots.blendshapes({name: np.stack([of[:, window(k), k] for k in range(len(names))]) for name, of in told.items()}, names, RAMP, folder)  # fmt: skip  # noqa: E501
+
+    return tell(results, args, draw)
