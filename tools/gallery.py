@@ -2,7 +2,8 @@
 
 python -m tools.gallery [VIDEOS... | the material's] [-o out/gallery] [--config configs/x.toml] [--view mesh,axes]
 
-Each video goes through app.py, as a user would do it; the sheet shows frames spread over the written video.
+Each video goes through app.py, as a user would do it; the sheet shows frames spread over the written video, each beside
+the same of the source, because a mesh hides what it should be compared with.
 """
 
 from __future__ import annotations
@@ -18,20 +19,22 @@ import cv2
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-CELL_PX = 360
+CELL_PX = 300
 
 
-def contact_sheet(video: Path, log: Path, count: int = 12, columns: int = 4) -> np.ndarray:
-    """Frames spread evenly over a tracked video, each cut to what surrounds its faces, as one picture."""
+def contact_sheet(source: Path, tracked: Path, log: Path, count: int = 12, columns: int = 3) -> np.ndarray:
+    """Frames spread evenly over a video, as they were and as drawn, cut to what surrounds the faces, as one picture."""
     faces = [json.loads(line)["faces"] for line in log.read_text(encoding="utf-8").splitlines()]
     wanted = set(np.linspace(0, max(0, len(faces) - 1), count).round().astype(int).tolist())
-    cells, capture, index = [], cv2.VideoCapture(str(video)), 0
-    while (read := capture.read())[0]:
+    cells, before, after = [], cv2.VideoCapture(str(source)), cv2.VideoCapture(str(tracked))
+    for index in range(len(faces)):
+        (there, plain), (drawn_too, drawn) = before.read(), after.read()
+        if not (there and drawn_too):
+            break
         if index in wanted:
-            cells.append(cell_of(read[1], faces[index], index))
-        index += 1
+            cells.append(np.hstack([cell_of(image, faces[index], index) for image in (plain, drawn)]))
     if not cells:
-        raise SystemExit(f"{video}: holds no frame")
+        raise SystemExit(f"{tracked}: holds no frame")
     blank = np.full_like(cells[0], 30)
     cells += [blank] * (-len(cells) % columns)
     return np.vstack([np.hstack(cells[i : i + columns]) for i in range(0, len(cells), columns)])
@@ -77,7 +80,8 @@ def main() -> int:
         command += ["--config", str(args.config)] if args.config else []
         failed += subprocess.run(command, check=False).returncode != 0
         if tracked.exists():
-            cv2.imwrite(str(args.output / f"{video.stem}.jpg"), contact_sheet(tracked, tracked.with_suffix(".jsonl")))
+            sheet = contact_sheet(video, tracked, tracked.with_suffix(".jsonl"))
+            cv2.imwrite(str(args.output / f"{video.stem}.jpg"), sheet)
     return 1 if failed else 0
 
 

@@ -13,6 +13,7 @@ from scipy.io import savemat
 
 from app import main as run_app
 from tests.conftest import ROOT
+from tools import gallery
 from tools.evaluation import blendshapes, common, lag, landmarks, people, photographs, table
 from tracker.source import open_source
 
@@ -222,3 +223,20 @@ def test_the_table_says_what_the_parts_found():
     assert "| 2.34 % | 3.30 % | `landmarks` |" in text
     assert "| 0; 0.3 % | - | `landmarks` |" in text
     assert "| 0.9999 | tells no score | `score` |" in text and "`pose`" not in text
+
+
+def test_a_sheet_shows_each_frame_beside_its_source(tmp_path):
+    """Every frame of the clip has a grey value of its own; the tracked clip is brighter by 100."""
+    log, clips = tmp_path / "a.jsonl", (tmp_path / "a.mp4", tmp_path / "b.mp4")
+    for path, more in zip(clips, (0, 100), strict=True):
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 30, (64, 64))
+        for t in range(12):
+            writer.write(np.full((64, 64, 3), 10 * t + more, np.uint8))
+        writer.release()
+    log.write_text("\n".join(json.dumps({"faces": []}) for _ in range(12)))
+    sheet = gallery.contact_sheet(*clips, log, count=6, columns=3)
+    half = gallery.CELL_PX // 2
+    shown = sheet[half :: gallery.CELL_PX, half :: gallery.CELL_PX, 1].astype(int)
+    assert shown.shape == (2, 6)
+    np.testing.assert_allclose(shown[:, ::2].ravel(), [0, 20, 40, 70, 90, 110], atol=4)
+    np.testing.assert_allclose(shown[:, 1::2] - shown[:, ::2], 100, atol=6)
