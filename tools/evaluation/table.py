@@ -34,8 +34,8 @@ ROWS = (
         "<rendered/*/gte:.1f> %; <rendered/*/missed:d>",
     ),
     (
-        "yaw of rendered people at 0-30; 30-60; 60-80 degrees", "pose",
-        "<*/0_30/yaw:.1f>; <*/30_60/yaw:.1f>; <*/60_80/yaw:.1f> degrees",
+        "error of the yaw, rendered people at 0-30; 30-60; 60-80 degrees; missed at 60-80", "pose",
+        "<*/0_30/yaw:.1f>; <*/30_60/yaw:.1f>; <*/60_80/yaw:.1f> degrees; <*/60_80/missed:d>",
     ),
     (
         "blendshapes that answer, of those that show", "blendshapes",
@@ -47,7 +47,8 @@ ROWS = (
     ),
     (
         "shut eyes told (0.7 or more); open eyes (0.25 or less), photographs", "blink",
-        "<photographs/*/shut_told:.0%>; <photographs/*/open_told:.0%>",
+        "<photographs/*/shut_told:.0%> of <photographs/*/eyes_shut:d>; "
+        "<photographs/*/open_told:.0%> of <photographs/*/eyes_open:d>",
     ),
     ("winks told, rendered people", "blink", "<rendered/*/winks_told:.0%>"),
     ("faces told from half faces, wrong scales, hands, walls (AUC)", "score", "<all_wrong/auc:.4f>"),
