@@ -358,7 +358,8 @@ def test_a_dry_run_trains_writes_and_resumes(photos, tmp_path, monkeypatch):
     config["train"] |= {"steps": 2, "batch": 2, "size_px": 96}
     train_detector.train(config, tmp_path, tmp_path)
     first = torch.load(tmp_path / "last.pt", weights_only=True)
-    assert first["step"] == 2 and len((tmp_path / "log.csv").read_text().splitlines()) == 1
+    header, *rows = (tmp_path / "log.csv").read_text().splitlines()
+    assert first["step"] == 2 and header == "step,score,box,iou" and len(rows) == 1
     config["train"]["steps"] = 3
     train_detector.train(config, tmp_path, tmp_path)
     second = torch.load(tmp_path / "last.pt", weights_only=True)
