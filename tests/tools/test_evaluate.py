@@ -14,7 +14,7 @@ from scipy.io import savemat
 from app import main as run_app
 from tests.conftest import ROOT
 from tools import gallery
-from tools.evaluation import blendshapes, common, lag, landmarks, people, photographs, table
+from tools.evaluation import blendshapes, blink, common, lag, landmarks, people, photographs, table
 from tracker.source import open_source
 
 HALF_PX = np.array([[0.5], [0.5], [0.0]])  # where others count pixel centres from 1
@@ -134,6 +134,17 @@ def test_what_is_wrong_with_a_copy_is_said(tmp_path, shots):
         list(photographs.aflw2000(tmp_path))
     with pytest.raises(SystemExit):
         landmarks.main(["--data", "faces", str(tmp_path)])
+    (tmp_path / "image00001.png").write_text("no picture")
+    np.save(tmp_path / "AFLW2000-3D.pose.npy", np.zeros(3))
+    with pytest.raises(SystemExit, match=r"image00001\.png: expected a picture"):
+        list(photographs.aflw2000(tmp_path))
+
+
+def test_absent_material_is_said_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACET_MATERIAL", str(tmp_path))
+    for samples in (photographs.validation(), blink.meshed_photographs()):
+        with pytest.raises(SystemExit, match="FACET_MATERIAL"):
+            next(samples)
 
 
 def test_the_trackers_are_those_of_the_program(tmp_path, networks):

@@ -21,6 +21,7 @@ from tools.data import labels, material
 from tools.data.split import held_out
 from tools.evaluation import crops, people
 from tools.evaluation.common import RAW, correlation, largest, nearest, open_trackers, options, still, tell
+from tools.evaluation.photographs import need_material
 from tracker.loop import FaceTracker
 from tracker.source import open_source
 from tracker.types import FaceTrack
@@ -44,6 +45,7 @@ def lid_gaps(points: np.ndarray) -> np.ndarray:
 
 def meshed_photographs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Held-out photographs and MediaPipe's (478, 3) points of a face in each that is large and looks ahead."""
+    need_material()
     photos = material.photos()
     for row, mesh in zip(*material.mesh_478(), strict=True):
         points = mesh[material.MESH_TO_68]

@@ -35,10 +35,15 @@ def sqrt_wh(points: np.ndarray) -> float:
     return float(np.sqrt(np.prod(np.nanmax(points[:, :2], axis=0) - np.nanmin(points[:, :2], axis=0))))
 
 
-def held_out_photographs() -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """File, image and annotated (68, 2) points of the people that nobody trained on."""
+def need_material() -> None:
+    """End with a line that says what to do where the photographs are absent."""
     if not (material.folder() / "faces" / "annotated_68.npz").exists():
         raise SystemExit(f"no photographs in {material.folder()}: tell where they are in FACET_MATERIAL")
+
+
+def held_out_photographs() -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """File, image and annotated (68, 2) points of the people that nobody trained on."""
+    need_material()
     people = {photo.file: photo.identity for photo in material.photos()}
     names, points = material.annotated_68()
     kept = [(name, p) for name, p in zip(names, points, strict=True) if held_out(people[name], name)]
@@ -47,6 +52,7 @@ def held_out_photographs() -> list[tuple[str, np.ndarray, np.ndarray]]:
 
 def validation() -> Iterator[Sample]:
     """The photographs of `held_out_photographs`; yaw by 3DDFA's depth, 0 where it saw nothing."""
+    need_material()
     photo, _, points = material.landmarks_3ddfa()
     rows = {photograph.file: row for row, photograph in enumerate(material.photos())}
     yaw = dict(zip(photo.tolist(), labels.rough_yaw_deg(points).tolist(), strict=True))
@@ -69,7 +75,7 @@ def aflw2000(folder: Path) -> Iterator[Sample]:
         yaw = np.degrees([mat["Pose_Para"][0, 1] for mat in mats])
     for file, p, angle in zip(files, points, yaw, strict=True):
         truth = p.T.astype(np.float64) - (FROM_ONE, FROM_ONE, 0)
-        yield Sample(file.name, cv2.imread(str(file)), truth, float(angle), sqrt_wh(truth))
+        yield Sample(file.name, picture(file), truth, float(angle), sqrt_wh(truth))
 
 
 def aflw(folder: Path) -> Iterator[Sample]:
@@ -86,7 +92,7 @@ def aflw(folder: Path) -> Iterator[Sample]:
     fitted = table / "AFLW_GT_pts68.npy"
     sized = rows_of(fitted, len(names)) if fitted.exists() else points
     for name, box, angle, p, around in zip(names, boxes, yaw, points, sized, strict=True):
-        image = cv2.imread(str(folder / "test.data" / "AFLW_GT_crop" / name))
+        image = picture(folder / "test.data" / "AFLW_GT_crop" / name)
         scale = image.shape[1] / (box[2] - box[0])
         truth = np.where((p == MISSING).any(axis=0), np.nan, p).T
         around = np.where((around == MISSING).any(axis=0), np.nan, around).T
@@ -99,7 +105,7 @@ def points_files(folder: Path) -> Iterator[Sample]:
         if file.with_suffix(".pts").exists():
             text = file.with_suffix(".pts").read_text(encoding="utf-8").partition("{")[2].partition("}")[0]
             truth = np.array(text.split(), np.float64).reshape(-1, 2) - FROM_ONE
-            yield Sample(file.name, cv2.imread(str(file)), truth, np.nan, sqrt_wh(truth))
+            yield Sample(file.name, picture(file), truth, np.nan, sqrt_wh(truth))
 
 
 SETS: dict[str, Callable[[Path], Iterator[Sample]]] = {"aflw2000": aflw2000, "aflw": aflw, "300w": points_files}
@@ -111,6 +117,14 @@ def pictures_of(folder: Path, below: bool = False) -> list[Path]:
     if not files:
         raise SystemExit(f"{folder}: expected pictures ({', '.join(SUFFIXES)}), found none")
     return files
+
+
+def picture(file: Path) -> np.ndarray:
+    """(H, W, 3) uint8, BGR."""
+    image = cv2.imread(str(file))
+    if image is None:
+        raise SystemExit(f"{file}: expected a picture, found what cannot be read as one")
+    return image
 
 
 def rows_of(file: Path, count: int) -> np.ndarray:
