@@ -20,6 +20,8 @@ MAX_ENLARGEMENT = 2.0
 MAX_INPUT_PX = 8192
 # of the overview against the input; with less, all faces fit into what the network learnt
 MIN_OVERVIEW_SHRINKAGE = 1.75
+# of min_face_px: the network was not asked for faces lower than this and guesses
+LOWEST_SHARE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,8 @@ class FaceBoxes:
                 large, sure = self._from_graph(image, overview)
                 seen = (large[:, 3] - large[:, 1]) * overview >= limits.overview_face_px
                 boxes, scores = np.concatenate([boxes, large[seen]]), np.concatenate([scores, sure[seen]])
+            asked = boxes[:, 3] - boxes[:, 1] >= LOWEST_SHARE * self._config.min_face_px
+            boxes, scores = boxes[asked], scores[asked]
             to_image, edge_px = 1.0, 0.0
         boxes, scores = best_boxes(boxes, scores, limits.nms_iou, edge_px, limits.candidates, limits.limit)
         return tuple(

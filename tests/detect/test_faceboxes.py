@@ -78,8 +78,8 @@ def test_no_face_is_an_empty_tuple(tmp_path):
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1), (7, 5)])
 def test_any_shape_of_picture(tmp_path, shape):
-    entry = write_boxes_network(tmp_path, [[0, 0, 1, 1]], [0.6])
-    boxes = FaceBoxes.open(entry)(np.full((*shape, 3), 9, np.uint8))
+    entry = write_boxes_network(tmp_path, [[0, 0, 4, 4]], [0.6])
+    boxes = FaceBoxes.open(entry, DetectorConfig(min_face_px=2))(np.full((*shape, 3), 9, np.uint8))
     assert len(boxes) == 1 and boxes[0].x_max > boxes[0].x_min
 
 
@@ -128,6 +128,13 @@ def test_small_pictures_are_hardly_shrunk(tmp_path, width, height, scale):
     entry = write_boxes_network(tmp_path, [[0, 0, 1, 1]], [0.6], min_input_px=64)
     detector = FaceBoxes.open(entry, DetectorConfig(min_face_px=40 if width == 640 else 20))
     assert detector.input_scale(width, height) == pytest.approx(scale)
+
+
+def test_faces_much_lower_than_asked_for_are_not_told(tmp_path):
+    # in an input of half the size: 10 and 16 px in the picture
+    entry = write_boxes_network(tmp_path, [[0, 0, 4, 5], [40, 0, 46, 8]], [0.9, 0.6])
+    (found,) = FaceBoxes.open(entry, DetectorConfig(min_face_px=20))(GREY)
+    assert found.score == pytest.approx(0.6) and found.y_max == 16
 
 
 def test_large_faces_are_sought_in_an_overview(tmp_path):
