@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracker.appearance import thumbnail
-from tracker.crop import cut_batch, roi_from_box, roi_from_landmarks
+from tracker.crop import CropSpec, cut_batch, roi_from_box, roi_from_landmarks
 from tracker.cuts import CutDetector
 from tracker.errors import ConfigError
 from tracker.fitting import LandmarkFitter
@@ -34,7 +34,9 @@ from tracker.tracks import (
 from tracker.types import Box, Detector, FaceTrack, Frame, Roi, TrackState
 from tracker.weights import find_entry
 
-ROLL_GAIN = 0.5
+# how far the next crop follows a face: on some faces a network's answer depends on the crop, and one that followed all
+# the way would swing from frame to frame. What a face moves or grows beyond CALM_SHARE of the crop is followed at once
+ROLL_GAIN, PLACE_GAIN, SIZE_GAIN, CALM_SHARE = 0.5, 0.5, 0.3, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +230,7 @@ class FaceTracker:
         slots = self._tracks.active
         spec = self._regressor.crop_spec
         # where each face would be if it moved on as it did
-        rois = [
-            roi_from_landmarks(slot.seen.landmarks, spec, _next_roll_deg(slot.seen), slot.seen.roi).moved(*slot.step_px)
-            for slot in slots
-        ]
+        rois = [_next_roi(slot.seen, spec).moved(*slot.step_px) for slot in slots]
         size_wh = frame.image.shape[1::-1]
         doubtful = []
         for slot, seen in zip(slots, self._observe(frame.image, rois), strict=True):
@@ -384,11 +383,20 @@ class FaceTracker:
         )
 
 
-def _next_roll_deg(seen: Observation) -> float:
-    """The roll of the next crop: half-way from this crop's to the head's.
+def _next_roi(seen: Observation, spec: CropSpec) -> Roi:
+    """The crop after this one, part of the way to where the landmarks lie."""
+    before = seen.roi
+    turn_deg = (seen.pose.roll_deg - before.roll_deg + 180.0) % 360.0 - 180.0
+    wanted = roi_from_landmarks(seen.landmarks, spec, before.roll_deg + ROLL_GAIN * turn_deg, before)
+    calm_px = CALM_SHARE * before.size
+    size = before.size + _followed(wanted.size - before.size, SIZE_GAIN, calm_px)
+    (x, y), (to_x, to_y) = before.centre, wanted.centre
+    x += _followed(to_x - x, PLACE_GAIN, calm_px)
+    y += _followed(to_y - y, PLACE_GAIN, calm_px)
+    return Roi(x - size / 2, y - size / 2, size, wanted.roll_deg)
 
-    A network's answer depends a little on how the crop is turned; on some faces (sunglasses) it turns against the crop,
-    and a crop that followed all the way would swing from frame to frame.
-    """
-    turn_deg = (seen.pose.roll_deg - seen.roi.roll_deg + 180.0) % 360.0 - 180.0
-    return seen.roi.roll_deg + ROLL_GAIN * turn_deg
+
+def _followed(way_px: float, gain: float, calm_px: float) -> float:
+    """`gain` of the first `calm_px` of a way, and all that lies beyond."""
+    calm = min(max(way_px, -calm_px), calm_px)
+    return way_px - (1.0 - gain) * calm

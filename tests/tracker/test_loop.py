@@ -353,3 +353,25 @@ def test_odd_pictures(size_wh):
     image = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
     for index in range(3):
         assert tracker.step(Frame(index, index / 30, image)) == ()
+
+
+class ContraryRegressor(DiscRegressor):
+    """Tells a face that looks too small in its crop to be smaller still, and the other way round."""
+
+    def _regress(self, crop):
+        face = super()._regress(crop)
+        usual = self.size / (2 * self.crop_spec.landmark_scale)
+        face.camera[:, :3] *= (50 * face.camera[0, 0] / usual) ** 1.2
+        return face
+
+
+def test_the_crop_does_not_swing_with_a_network_that_answers_to_it():
+    tracker = FaceTracker(DiscDetector(), ContraryRegressor(), RingModel(), smoothing=SmoothingConfig(enabled=False))
+    sizes = [tracker.step(frame(k, (160, 120, 40, RED), first=k == 0))[0].roi.size for k in range(20)]
+    assert np.ptp(sizes[-5:]) < 0.01 * sizes[-1], "followed all the way, it would grow and shrink by turns"
+    assert sizes[-1] == pytest.approx(1.5 * 80, rel=0.1)
+
+
+@pytest.mark.parametrize(("way_px", "followed_px"), [(4, 2), (-4, -2), (0, 0), (6, 3), (100, 97), (-100, -97)])
+def test_small_ways_are_followed_in_part_and_all_beyond_at_once(way_px, followed_px):
+    assert loop._followed(way_px, gain=0.5, calm_px=6) == followed_px
