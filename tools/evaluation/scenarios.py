@@ -174,13 +174,15 @@ class Stage:
 
     def profile(self) -> Iterator[Shown]:
         """The face model turns its head by 85 degrees to one side, then to the other."""
-        from tools.demo_clip import Actor
+        from tools.actor import Actor, Look
         from tracker.morphable import load_face_model
         from tracker.pose import camera_from_pose, rotation_from_angles
         from tracker.types import Pose
 
         model = load_face_model(ROOT / "weights" / "face_model.npz")
-        actor = Actor(model, dict(np.load(ROOT / "weights" / "texture.npz")), np.random.default_rng(4))
+        texture, rng = dict(np.load(ROOT / "weights" / "texture.npz")), np.random.default_rng(4)
+        shape = (0.7 * rng.normal(size=model.shape_count)).astype(np.float32)
+        actor = Actor(model, texture, shape, Look(skin=0.5 * rng.normal(size=len(texture["modes"]))))
         still = np.zeros(len(model.expression_names), np.float32)
         for t in range(90):
             yaw = 85 * np.sin(2 * np.pi * max(0, t - 10) / 80)
