@@ -265,7 +265,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--weights", type=Path, nargs="+", default=[ROOT / "weights/detector.onnx", ROOT / UPSTREAM])
     parser.add_argument("--min-score", type=float, default=DetectorConfig().min_score)
     parser.add_argument("--min-face-px", type=float, default=DetectorConfig().min_face_px)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=RuntimeConfig().threads)
     parser.add_argument("--no-time", action="store_true", help="skip the timing, where others use the machine")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     args = parser.parse_args(arguments)
