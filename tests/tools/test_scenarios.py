@@ -1,9 +1,11 @@
 """The judge of scenarios, on made-up tracks, and the lag and jitter figures, on made-up motion."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from tools.evaluation.scenarios import ABSENT, COVERED, FACE_PX, SEEN, judge
+from tools.evaluation.scenarios import ABSENT, COVERED, FACE_PX, SCENARIOS, SEEN, SIZE_WH, Stage, cut_out, judge
 from tools.evaluation.steady import blink_depth, jitter_percent, lag_frames, standstill
 from tracker.smoothing import SmoothingConfig
 
@@ -37,6 +39,28 @@ def test_counts(truth, found, counts):
 
 def test_a_track_on_the_nose_alone_is_false():
     assert tuple(judge(people(SEEN), [[(1, HERE, FACE_PX / 3)]]).values()) == (1, 1, 1, 0)
+
+
+@pytest.fixture(scope="module")
+def stage():
+    """Two grey rooms and three people, who are coloured patches."""
+    rooms = [np.full((SIZE_WH[1], SIZE_WH[0], 3), grey, np.float32) for grey in (90, 120)]
+    points = np.random.default_rng(0).uniform(60, 140, (68, 2))
+    people = [cut_out(np.full((200, 200, 3), 60 * k + 70, np.uint8), points) for k in range(3)]
+    return Stage(*rooms, people)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_scenario_shows_who_is_said_to_be_seen(stage, name):
+    anybody = 0
+    for picture, faces in itertools.islice(getattr(stage, name)(), 0, None, 12):
+        assert picture.shape == (SIZE_WH[1], SIZE_WH[0], 3)
+        for middle, state in faces.values():
+            x, y = np.round(middle).astype(int)
+            if state == SEEN and 0 <= x < SIZE_WH[0] and 0 <= y < SIZE_WH[1] and picture.mean() > 60:
+                anybody += 1
+                assert np.abs(picture[y, x] - stage.room[y, x]).max() > 5 or np.abs(picture[y, x] - 120).max() > 5
+    assert anybody or name == "nobody"
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.5, 2.0])
