@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tools.raster import rasterise, vertex_normals
+from tools.raster import mix, rasterise, vertex_normals
 from tracker.morphable import MorphableModel
 
 NECK = ((0, -95, -8), (56, 110, 52))  # middle and radii of an ellipsoid, mm
@@ -87,8 +87,8 @@ class Actor:
         owner, weight = owner[seen], weight[seen]
         corners = self.triangles[owner]
         normals = vertex_normals(vertices, self.triangles) @ camera[:, :3].T
-        values = np.concatenate([normals, self.colours, self.uv, self.glossy[:, None], self.beard[:, None]], axis=1)
-        mixed = sum(values[corners[:, k]] * weight[:, k, None] for k in range(3)).astype(np.float32)
+        values = [normals, self.colours, self.uv, self.glossy[:, None], self.beard[:, None]]
+        mixed = mix(np.concatenate(values, axis=1, dtype=np.float32), corners, weight)
         normal, colour, uv = mixed[:, :3], mixed[:, 3:6], mixed[:, 6:8]
         gloss, beard = mixed[:, 8, None], mixed[:, 9, None]
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)

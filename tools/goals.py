@@ -18,7 +18,7 @@ from tracker.weights import ROOT
 # how often the photographs of a group are shown, by their number
 GROUP_WEIGHT = {"keypoints": 1.0, "unmasked": 0.8, "masked": 0.5, "portraits": 1.2, "street": 0.8, "crowds": 0.2}
 MADE = ("turned", "rendered")  # by profiles.py and rendered.py, in this order after the photographs
-GROUP_WEIGHT |= {"turned": 0.25, "rendered": 0.2}
+GROUP_WEIGHT |= {"turned": 0.25, "rendered": 0.17}
 ANNOTATED_WEIGHT = 2.0
 SHUT_WEIGHT = 2.0
 MADE_PX = 300.0  # what made faces count as, where the size tells how sure labels are
@@ -183,8 +183,14 @@ class ParamsGoal(PointsGoal):
         self.camera = torch.from_numpy(camera).to(device)
         self.coefficients = torch.from_numpy(coefficients).to(device)
         self.fit_weight = torch.from_numpy(good.astype(np.float32)).to(device)
-        # of these the expressions are known, not fitted
-        self.exact = torch.from_numpy((self.table["group"] == "rendered").astype(np.float32)).to(device)
+        # of these the coefficients are known, not fitted
+        rendered = self.table["group"] == "rendered"
+        self.exact = torch.from_numpy(rendered.astype(np.float32)).to(device)
+        spread = coefficients[rendered, 0].std(axis=0) if rendered.any() else np.ones(coefficients.shape[2])
+        self.spread = torch.from_numpy(np.maximum(spread, 0.05).astype(np.float32)).to(device)
+        # the points of a photograph hardly tell these from the shape, so its fit says nothing of them
+        told = [not name.startswith(fit.VAGUE) for name in self.model.names]
+        self.told = torch.tensor(told, dtype=torch.float32, device=device)
         self.eyes = [self.model.index("eyeBlink_R"), self.model.index("eyeBlink_L")]
         one_way, other_way = ("In_L", "In_R", "Up_L", "Up_R"), ("Out_L", "Out_R", "Down_L", "Down_R")
         self.looks = [[self.model.index(f"eyeLook{way}") for way in ways] for ways in (one_way, other_way)]
@@ -255,10 +261,13 @@ class ParamsGoal(PointsGoal):
         terms["shape"] = (apart[:, :shapes].mean(1) * fitted).sum() / fitted.sum().clamp(min=1)
         # squared where small: most faces do not show most expressions, and the median of nearly nothing is nothing
         apart = torch.nn.functional.smooth_l1_loss(coefficients, truth, reduction="none", beta=EXPRESSION_BETA)
-        apart = apart[:, shapes:].mean(1)
+        apart = (apart[:, shapes:] * self.told).mean(1)
         terms["expression"] = (apart * fitted).sum() / fitted.sum().clamp(min=1)
+        # as shares of what guessing the mean would be off by
         exact = real * self.exact[face]
-        terms["exact_expression"] = (apart * exact).sum() / count
+        apart = ((coefficients - truth) / self.spread).square()
+        terms["exact_shape"] = (apart[:, :shapes].mean(1) * exact).sum() / exact.sum().clamp(min=1)
+        terms["exact_expression"] = (apart[:, shapes:].mean(1) * exact).sum() / exact.sum().clamp(min=1)
         eye = real * self.eye_weight[face] * ~self.blink[face, 0, 0].isnan()
         shut = (coefficients[:, shapes:][:, self.eyes] - self.blink[face, flip].nan_to_num()).abs().mean(1)
         terms["blink"] = (shut * eye).sum() / eye.sum().clamp(min=1)

@@ -57,11 +57,29 @@ def interpolate(values: np.ndarray, triangles: np.ndarray, triangle: np.ndarray,
     return (corners * weight[..., None]).sum(axis=2) * (triangle >= 0)[..., None]
 
 
-def vertex_normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+@njit(cache=True)
+def mix(values, corners, weight):
+    """Values of vertices, (N, C) float32, at points of triangles: corners (P, 3) int, weight (P, 3) -> (P, C) float32."""
+    out = np.empty((len(corners), values.shape[1]), np.float32)
+    for p in range(len(corners)):
+        a, b, c = values[corners[p, 0]], values[corners[p, 1]], values[corners[p, 2]]
+        for k in range(values.shape[1]):
+            out[p, k] = weight[p, 0] * a[k] + weight[p, 1] * b[k] + weight[p, 2] * c[k]
+    return out
+
+
+@njit(cache=True)
+def vertex_normals(points, triangles):
     """Unit normals, (N, 3), area-weighted over each vertex' triangles."""
-    a, b, c = (points[triangles[:, i]] for i in range(3))
-    faces = np.cross(b - a, c - a)
     normals = np.zeros_like(points)
-    for corner in range(3):
-        np.add.at(normals, triangles[:, corner], faces)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    for index in range(len(triangles)):
+        i, j, k = triangles[index, 0], triangles[index, 1], triangles[index, 2]
+        u, v = points[j] - points[i], points[k] - points[i]
+        x, y, z = u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]
+        for corner in (i, j, k):
+            normals[corner, 0] += x
+            normals[corner, 1] += y
+            normals[corner, 2] += z
+    for i in range(len(points)):
+        normals[i] /= max(np.sqrt((normals[i] ** 2).sum()), 1e-12)
+    return normals

@@ -251,7 +251,7 @@ class batches:
 
 def _supply(out, settings: dict, cache: Path, step: int) -> None:
     cv2.setNumThreads(1)
-    sampler = detection.Sampler(detection.load(cache), settings["size_px"])
+    sampler = detection.Sampler(detection.load(cache), settings["size_px"], settings["seed"])
     for number in itertools.count(step):
         pictures = range(number * settings["batch"], (number + 1) * settings["batch"])
         images, faces, unsure = zip(*map(sampler.sample, pictures), strict=True)

@@ -13,6 +13,7 @@ from tracker.appearance import thumbnail
 from tracker.crop import CropSpec, cut_batch, roi_from_box, roi_from_landmarks
 from tracker.cuts import CutDetector
 from tracker.errors import ConfigError
+from tracker.expression import ExpressionSolver
 from tracker.fitting import LandmarkFitter
 from tracker.morphable import MorphableModel, load_face_model, project
 from tracker.pose import model_to_image, pose_from_camera, translation_mm
@@ -67,11 +68,8 @@ class Sighting:
     detected: bool
     seen: Observation
     filter: FaceFilter | None  # the same for as long as nothing interrupts the track
+    raw: Sample  # as it was seen, with expressions that go with the settled shape
     smooth: Sample  # after causal smoothing; as it was seen where there is none
-
-    def raw(self, time_s: float) -> Sample:
-        """As it was seen."""
-        return Sample(self.seen.camera, self.seen.pose, self.seen.expression, time_s)
 
 
 class FaceTracker:
@@ -109,6 +107,7 @@ class FaceTracker:
         self.mesh_model = mesh_model or model
         self._config = config
         self._smoothing = smoothing
+        self._solve = ExpressionSolver(model)
         self._camera = camera
         self._stages = stages or Stages()
         self._waiting: deque[tuple[Frame, tuple[Sighting, ...]]] = deque()  # frames that wait for those after them
@@ -146,7 +145,8 @@ class FaceTracker:
         return self._regressor.provider
 
     def close(self) -> None:
-        """End the thread of a live tracker."""
+        """End the threads."""
+        self._regressor.close()
         if self._beside is not None:
             self._beside.shutdown(cancel_futures=True)
 
@@ -192,8 +192,8 @@ class FaceTracker:
         faces = []
         for sighting in sightings:
             ahead = [
-                later.raw(after.time_s)
-                for after, others in self._waiting
+                later.raw
+                for _, others in self._waiting
                 for later in others
                 if later.filter is sighting.filter
             ]
@@ -329,16 +329,17 @@ class FaceTracker:
     def _sight(self, slot: Slot, frame: Frame) -> Sighting:
         """What is seen of a track in this frame, smoothed by what was seen before."""
         seen = slot.seen
-        smooth = Sample(seen.camera, seen.pose, seen.expression, frame.time_s)
+        raw = smooth = Sample(seen.camera, seen.pose, seen.expression, frame.time_s)
         if self._smoothing.enabled:
             if slot.filter is None:
                 middle_mm = self._model.landmarks(np.eye(3, 4, dtype=np.float32), seen.shape, seen.expression).mean(
                     axis=0
                 )
                 slot.filter = FaceFilter(self._smoothing, self._model.expression_names, seen.pose, middle_mm)
-            slot.settle_shape(seen.shape)
-            smooth = slot.filter(smooth)
-        return Sighting(slot, slot.state, slot.detected, seen, slot.filter, smooth)
+            settled = slot.settle_shape(seen.shape)
+            raw = Sample(seen.camera, seen.pose, self._solve(seen.expression, seen.shape, settled), frame.time_s)
+            smooth = slot.filter(raw)
+        return Sighting(slot, slot.state, slot.detected, seen, slot.filter, raw, smooth)
 
     def _publish(self, sighting: Sighting, smooth: Sample, frame: Frame) -> FaceTrack:
         """Say what was seen of a track in the terms of the face model that is drawn."""

@@ -27,7 +27,7 @@ CROPS = {"landmark_scale": 1.35, "box_scale": 1.65, "runtime_box_scale": 1.4, "r
 
 def config_of(goal: str, samples: int) -> dict:
     terms = ("points", "lids", "mesh", "cloud", "shape", "expression", "blink", "gaze", "score", "steady")
-    terms += ("exact_expression",)
+    terms += ("exact_shape", "exact_expression")
     train = {"goal": goal, "samples": samples, "batch": 8, "lr": 1e-3, "weight_decay": 0.0, "warmup": 8, "ema": 0.9}
     return {
         "net": NET,

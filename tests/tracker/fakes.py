@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from tracker.crop import CropSpec
@@ -17,6 +19,8 @@ class RingModel:
     expression_names = ("jawOpen",)
     angle = np.linspace(0, 2 * np.pi, 68, endpoint=False)
     mean = np.column_stack([50 * np.cos(angle), 50 * np.sin(angle), np.zeros(68)]).astype(np.float32)
+    shape_count = expression_count = 1
+    sparse = SimpleNamespace(mean=mean, basis=np.zeros((2, 68 * 3), np.float32))
 
     def landmarks(self, camera, shape, expression):
         return (self.mean @ camera[:, :3].T + camera[:, 3]).astype(np.float32)
@@ -88,3 +92,6 @@ class DiscRegressor:
 
     def shape_energy(self, shape: np.ndarray) -> float:
         return float((shape**2).mean())
+
+    def close(self) -> None:
+        pass

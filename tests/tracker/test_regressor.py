@@ -1,4 +1,5 @@
 import hashlib
+import threading
 import math
 
 import numpy as np
@@ -104,16 +105,31 @@ def test_3ddfa_dialect_is_upstreams_arithmetic_plus_half_a_pixel():
 # --- the network around it
 
 
-def test_a_batch_is_one_run_and_each_face_its_own(tmp_path):
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_in_a_batch_each_face_is_its_own(tmp_path, count):
     numbers = facet_numbers(np.eye(3), shape=(0, 0), logit=0)
     slope = np.zeros_like(numbers)
     slope[9] = 0.01  # the first shape coefficient tells the crop's brightness
     regressor = open_regressor(tmp_path, [slope, numbers], **FACET)
-    crops = np.stack([np.full((16, 16, 3), level, np.uint8) for level in (0, 100, 200)])
+    crops = np.stack([np.full((16, 16, 3), 20 * k, np.uint8) for k in range(count)])
     faces = regressor(crops)
-    assert [round(float(face.shape[0]), 5) for face in faces] == [0, 1, 2]
+    assert [float(face.shape[0]) for face in faces] == pytest.approx([0.2 * k for k in range(count)])
     assert faces[0].score == pytest.approx(0.5)
     assert regressor(crops[:0]) == []
+
+
+def test_the_thread_for_several_faces_starts_with_the_second_and_ends(tmp_path):
+    def helpers():
+        return [thread for thread in threading.enumerate() if thread.name.startswith("facet-regressor")]
+
+    regressor = open_regressor(tmp_path, np.zeros((2, 15)), **FACET)
+    crops = np.zeros((2, 16, 16, 3), np.uint8)
+    regressor(crops[:1])
+    assert not helpers()
+    regressor(crops)
+    assert len(helpers()) == 1
+    regressor.close()
+    assert not helpers()
 
 
 def test_what_the_manifest_says_is_known(tmp_path):

@@ -17,7 +17,7 @@ import torch
 from tools.data import crops, fit, labels, profiles, rendered
 from tracker.weights import ROOT
 
-TURNED_COUNT, RENDERED_COUNT = 10000, 14000
+TURNED_COUNT, RENDERED_COUNT = 10000, 60000
 
 
 def main() -> None:

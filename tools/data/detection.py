@@ -16,6 +16,7 @@ from tools.data import labels_boxes, material
 from tools.data.crops import SIZE_PX
 from tools.data.labels_boxes import PhotoBoxes
 
+HEADS = 14000  # rendered ones; photographs teach more
 MIN_FACE_PX = 8.0  # lower faces are neither taught nor punished
 GROUP_SHARES = {
     "keypoints": 0.2, "masked": 0.17, "unmasked": 0.1, "portraits": 0.1, "street": 0.14, "crowds": 0.12,
@@ -81,7 +82,7 @@ def rendered_labels(cache: Path) -> list[PhotoBoxes]:
     if not (cache / "rendered.npz").exists():
         return []
     with np.load(cache / "rendered.npz") as file:
-        points = file["points"]
+        points = file["points"][:HEADS]
     hulls = np.concatenate([points.min(1), points.max(1)], 1)
     none = np.zeros((0, 4), np.float32)
     return [
@@ -102,7 +103,8 @@ def transform_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 class Sampler:
     """Makes training pictures out of the photographs that are not kept for validation."""
 
-    def __init__(self, photos: Photos, size: int):
+    def __init__(self, photos: Photos, size: int, seed: int = 1):
+        self._seed = seed
         self._photos = photos
         self._size = size
         self._by_group = {
@@ -129,7 +131,7 @@ class Sampler:
 
     def sample(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Picture `number`: image (S, S, 3) uint8 BGR, faces (n, 4), ignored (m, 4) float32 px."""
-        rng = np.random.default_rng((1, number))
+        rng = np.random.default_rng((self._seed, number))
         size = self._size
         canvas = np.empty((size, size, 3), np.uint8)
         kind = rng.choice(["mosaic", "street", "scatter", "empty"], p=[0.37, 0.36, 0.15, 0.12])
@@ -252,10 +254,10 @@ class Sampler:
     def _scatter(
         self, rng: np.random.Generator, canvas: np.ndarray, faces: np.ndarray, ignored: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Paste small heads, as a crowd has them; those behind are pasted first."""
+        """Paste heads, as a crowd has them; those behind are pasted first, and half hidden ones still count."""
         size = self._size
-        base = np.exp(rng.uniform(np.log(9), np.log(40)))
-        count = int(min(rng.integers(6, 40), (size / base) ** 2 * 0.25))
+        base = np.exp(rng.uniform(np.log(9), np.log(80)))
+        count = int(min(rng.integers(6, 40), (size / base) ** 2 * 0.4))
         rows = np.sort(rng.uniform(0, size, count))
         placed = list(faces)
         for y in rows:
@@ -276,7 +278,7 @@ class Sampler:
             kept = []
             for other in placed:
                 cover = _share_covered(other, area)
-                if cover < 0.4:
+                if cover < 0.55:
                     kept.append(other)
                 elif cover < 0.85:
                     ignored = np.concatenate([ignored, other[None]])

@@ -1,0 +1,50 @@
+"""What a face does, told apart from what it is: expressions that go with the settled shape of a track."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tracker.fitting import solve_bounded
+from tracker.morphable import MorphableModel
+
+FIRST = 17  # the landmarks of the jaw slide on the contour and tell little of either
+DEPTH_WEIGHT = 0.3  # depth is guessed more than seen
+TRUST = 100.0  # mm^2: what leaving the network's answer by one whole expression costs
+SWEEPS = 8
+
+
+class ExpressionSolver:
+    """Gives to the expressions what a network sees of a face beyond the shape that its track has settled on.
+
+    A network guesses shape and expression anew from every crop and lays a part of each smile into the shape. Drawn with
+    the settled shape the face would smile less than it does; so the expressions are solved for again, by regularised
+    least squares over landmarks 17-67 in model space, what a change of pose could do as well left out.
+
+    Parameters
+    ----------
+    model : the face model whose coefficients the network tells; where it names its expressions they stay in [0, 1]
+    """
+
+    def __init__(self, model: MorphableModel):
+        shapes, count = model.shape_count, model.expression_count
+        weight = np.array([1.0, 1.0, DEPTH_WEIGHT])
+        basis = model.sparse.basis.reshape(shapes + count, -1, 3)[:, FIRST:68] * weight
+        points = model.sparse.mean[FIRST:68].astype(np.float64)
+        points -= points.mean(axis=0)
+        axes = np.eye(3)
+        moves = [np.broadcast_to(axis, points.shape) for axis in axes] + [np.cross(axis, points) for axis in axes]
+        moves = np.stack([(move * weight).ravel() for move in [*moves, points]], axis=1)
+        flat = basis.reshape(shapes + count, -1).T.astype(np.float64)
+        pose = np.linalg.qr(moves)[0]
+        flat -= pose @ (pose.T @ flat)
+        shape, expression = flat[:, :shapes], flat[:, shapes:]
+        self._from_shape = np.ascontiguousarray(expression.T @ shape)
+        self._matrix = expression.T @ expression + TRUST * np.eye(count)
+        low, high = (0.0, 1.0) if model.expression_names else (-np.inf, np.inf)
+        self._low, self._high = np.full(count, low), np.full(count, high)
+
+    def __call__(self, expression: np.ndarray, shape: np.ndarray, settled: np.ndarray) -> np.ndarray:
+        """Expressions (Ke,) float32 that do with the shape `settled` (Ks,) what `expression` did with `shape`."""
+        start = expression.astype(np.float64)
+        vector = self._matrix @ start + self._from_shape @ (shape - settled)
+        return solve_bounded(self._matrix, vector, start, self._low, self._high, SWEEPS).astype(np.float32)
