@@ -59,7 +59,7 @@ def interpolate(values: np.ndarray, triangles: np.ndarray, triangle: np.ndarray,
 
 @njit(cache=True)
 def mix(values, corners, weight):
-    """Values of vertices, (N, C) float32, at points of triangles: corners (P, 3) int, weight (P, 3) -> (P, C) float32."""
+    """Values of vertices, (N, C) float32, at points of triangles: corners and weight (P, 3) -> (P, C) float32."""
     out = np.empty((len(corners), values.shape[1]), np.float32)
     for p in range(len(corners)):
         a, b, c = values[corners[p, 0]], values[corners[p, 1]], values[corners[p, 2]]

@@ -191,12 +191,7 @@ class FaceTracker:
         frame, sightings = self._waiting[0]
         faces = []
         for sighting in sightings:
-            ahead = [
-                later.raw
-                for _, others in self._waiting
-                for later in others
-                if later.filter is sighting.filter
-            ]
+            ahead = [later.raw for _, others in self._waiting for later in others if later.filter is sighting.filter]
             smooth = both_ways(sighting.filter, sighting.smooth, ahead)
             faces.append(self._publish(sighting, smooth, frame))
         self._waiting.popleft()

@@ -113,9 +113,7 @@ class Regressor:
             If the crops have another shape or type.
         """
         if crops.ndim != 4 or crops.shape[1:] != (self.size, self.size, 3) or crops.dtype != np.uint8:
-            raise ValueError(
-                f"crops: expected (B, {self.size}, {self.size}, 3) uint8, got {crops.shape} {crops.dtype}"
-            )
+            raise ValueError(f"crops: expected (B, {self.size}, {self.size}, 3) uint8, got {crops.shape} {crops.dtype}")
         if len(crops) == 0:
             return []
         if len(crops) == 1:

@@ -56,6 +56,6 @@ def test_it_stays_within_the_range_of_blendshapes_and_is_free_without_names(mode
     shape, expression = a_face(model, 3)
     far, _ = a_face(model, 4)
     found = ExpressionSolver(model)(expression, shape, far)
-    assert 0 <= found.min() and found.max() <= 1
+    assert found.min() >= 0 and found.max() <= 1
     free = ExpressionSolver(replace(model, expression_names=()))(expression, shape, far)
     assert free.min() < 0 and np.isfinite(free).all()

@@ -1,6 +1,6 @@
 import hashlib
-import threading
 import math
+import threading
 
 import numpy as np
 import pytest

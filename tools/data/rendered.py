@@ -123,7 +123,9 @@ class Rendered:
     yaw_deg: float
 
 
-def faces(count: int, seed: int | tuple[int, int], grounds: Callable[[np.random.Generator], np.ndarray]) -> Iterator[Rendered]:
+def faces(
+    count: int, seed: int | tuple[int, int], grounds: Callable[[np.random.Generator], np.ndarray]
+) -> Iterator[Rendered]:
     """Draw people, each once.
 
     Parameters
