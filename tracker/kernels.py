@@ -7,6 +7,7 @@ import numpy as np
 from tracker.appearance import Appearance, thumbnail
 from tracker.crop import CropSpec, cut, roi_from_landmarks
 from tracker.cuts import CutDetector
+from tracker.expression import ExpressionSolver
 from tracker.fitting import LandmarkFitter
 from tracker.morphable import make_model, project
 from tracker.pose import model_to_image, pose_from_camera, translation_mm
@@ -51,7 +52,7 @@ def load_kernels(fitting: bool = False) -> None:
     if fitting:
         LandmarkFitter(model)(landmarks)
     pose = pose_from_camera(camera)
-    Slot(1, Appearance()).settle_shape(one)
+    ExpressionSolver(model)(one, one, Slot(1, Appearance()).settle_shape(one))
     smooth = FaceFilter(SmoothingConfig(), ("eyeBlink_L", "jawOpen"), pose)
     for time_s in (0.0, 1.0):
         smooth(Sample(camera, pose, np.ones(2, np.float32), time_s))
