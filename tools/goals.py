@@ -18,7 +18,7 @@ from tracker.weights import ROOT
 # how often the photographs of a group are shown, by their number
 GROUP_WEIGHT = {"keypoints": 1.0, "unmasked": 0.8, "masked": 0.5, "portraits": 1.2, "street": 0.8, "crowds": 0.2}
 MADE = ("turned", "rendered")  # by profiles.py and rendered.py, in this order after the photographs
-GROUP_WEIGHT |= {"turned": 0.25, "rendered": 0.17}
+GROUP_WEIGHT |= {"turned": 0.25, "rendered": 0.1}  # a recipe's [groups] may say otherwise
 ANNOTATED_WEIGHT = 2.0
 SHUT_WEIGHT = 2.0
 MADE_PX = 300.0  # what made faces count as, where the size tells how sure labels are
@@ -66,11 +66,15 @@ def made_labels(data: Path) -> dict[str, dict]:
     return result
 
 
-def training_rows(data: Path) -> tuple[dict, np.ndarray, np.ndarray]:
-    """The table of faces, the rows that may be trained on, and how often each is drawn."""
+def training_rows(data: Path, groups: dict[str, float] | None = None) -> tuple[dict, np.ndarray, np.ndarray]:
+    """The table of faces, the rows that may be trained on, and how often each is drawn.
+
+    `groups` : weights of groups where they are not GROUP_WEIGHT's
+    """
     table = load_table(data)
     rows = np.flatnonzero(~table["held_out"])
-    weight = np.array([GROUP_WEIGHT[group] for group in table["group"]])
+    shares = GROUP_WEIGHT | (groups or {})
+    weight = np.array([shares[group] for group in table["group"]])
     weight = weight * np.where(np.isnan(table["annotated"][:, 0, 0]), 1.0, ANNOTATED_WEIGHT)
     photographed = ~np.isin(table["group"], MADE)
     weight = weight * np.where(photographed & (np.nan_to_num(table["blink"]).max(axis=1) > 0.7), SHUT_WEIGHT, 1.0)

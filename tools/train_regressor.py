@@ -74,7 +74,7 @@ def train(config: dict, data: Path, folder: Path, init: Path | None, threads: in
         average.load_state_dict(net.state_dict())
     shared = torch.nn.parallel.DistributedDataParallel(net) if ranks > 1 else net
     total, batch = settings["samples"], settings["batch"]
-    feeder = Feeder(data, recipe, batch, seed=seen + 1 + rank)
+    feeder = Feeder(data, recipe, batch, seen + 1 + rank, config.get("groups", {}))
     saved = logged = time.perf_counter()
     logged_seen, sums = seen, {}
     try:
@@ -155,10 +155,11 @@ def log(path: Path, row: dict) -> None:
 class Feeder:
     """Batches from a process of their own."""
 
-    def __init__(self, data: Path, recipe: Recipe, batch: int, seed: int):
+    def __init__(self, data: Path, recipe: Recipe, batch: int, seed: int, groups: dict[str, float]):
         context = multiprocessing.get_context("spawn")
         self._queue = context.Queue(QUEUE_BATCHES)
-        self._process = context.Process(target=_feed, args=(self._queue, data, recipe, batch, seed), daemon=True)
+        args = self._queue, data, recipe, batch, seed, groups
+        self._process = context.Process(target=_feed, args=args, daemon=True)
         self._process.start()
 
     def next(self) -> dict[str, np.ndarray]:
@@ -176,9 +177,9 @@ class Feeder:
         self._process.join()
 
 
-def _feed(queue, data: Path, recipe: Recipe, batch: int, seed: int) -> None:
+def _feed(queue, data: Path, recipe: Recipe, batch: int, seed: int, groups: dict[str, float]) -> None:
     cv2.setNumThreads(1)
-    table, rows, weights = goals.training_rows(data)
+    table, rows, weights = goals.training_rows(data, groups)
     sampler = Sampler(data, table, rows, weights, recipe, seed)
     while True:
         queue.put(sampler.batch(batch))

@@ -96,12 +96,24 @@ def test_lenses_close_the_frames():
     assert np.ptp(open_rim[:32, 0]) > 40 and np.ptp(dark[:32, 0]) < 1e-6
 
 
+def test_pieces_make_the_same_people_whoever_draws_them(data, monkeypatch):
+    monkeypatch.setattr(rendered, "PIECE", 2)
+    rendered.make(data, 3)
+    first = (data / "rendered.u8").read_bytes()
+    rendered.make(data, 3)
+    assert first == (data / "rendered.u8").read_bytes()
+    with np.load(data / "rendered.npz") as file:
+        assert len(file["points"]) == len(np.unique(file["coefficients"], axis=0)) == 3
+
+
 def test_rendered_rows_follow_the_photographs_and_are_never_flipped(data):
     rng = np.random.default_rng(1)
     rendered.make(data, 4)
     table, rows, weights = goals.training_rows(data)
     made = np.flatnonzero(table["group"] == "rendered")
     assert len(made) == 4 and made[0] == len(table["points"]) - 4 and set(made) <= set(rows)
+    more = goals.training_rows(data, {"rendered": 3 * goals.GROUP_WEIGHT["rendered"]})[2]
+    np.testing.assert_allclose(more / weights, np.where(np.isin(rows, made), 3, 1))
     sampler = augment.Sampler(data, table, rows, weights, augment.Recipe(112, 1.35, 1.65), seed=3)
     affine = np.float32([[0.5, 0, 6], [0, 0.5, 6]])
     images = np.memmap(data / "rendered.u8", np.uint8, "r").reshape(-1, SIZE_PX, SIZE_PX, 3)
