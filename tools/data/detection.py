@@ -134,12 +134,12 @@ class Sampler:
         rng = np.random.default_rng((self._seed, number))
         size = self._size
         canvas = np.empty((size, size, 3), np.uint8)
-        kind = rng.choice(["mosaic", "street", "scatter", "empty"], p=[0.37, 0.36, 0.15, 0.12])
+        kind = rng.choice(["mosaic", "street", "scatter", "empty"], p=[0.31, 0.42, 0.15, 0.12])
         if kind == "mosaic":
             faces, ignored = self._mosaic(rng, canvas)
         elif kind == "street":
-            group = "crowds" if rng.random() < 0.6 else "street"
-            faces, ignored = self._tile(rng, canvas, group, (10.0, 140.0))
+            group = "crowds" if rng.random() < 0.7 else "street"
+            faces, ignored = self._tile(rng, canvas, group, (10.0, 200.0))
         elif kind == "empty" and rng.random() < 0.5:
             faces, ignored = self._faceless(rng, canvas)
         else:
