@@ -9,7 +9,8 @@ from tracker.morphable import MorphableModel
 
 FIRST = 17  # the landmarks of the jaw slide on the contour and tell little of either
 DEPTH_WEIGHT = 0.3  # depth is guessed more than seen
-TRUST = 100.0  # mm^2: what leaving the network's answer by one whole expression costs
+# mm^2: what leaving the network's answer by one whole expression costs; eyes it was taught by name
+TRUST, EYE_TRUST = 100.0, 1000.0
 SWEEPS, LEAST_STEP = 4, 5e-4
 
 
@@ -39,7 +40,8 @@ class ExpressionSolver:
         flat -= pose @ (pose.T @ flat)
         shape, expression = flat[:, :shapes], flat[:, shapes:]
         self._from_shape = np.ascontiguousarray(shape.T @ expression)
-        self._matrix = expression.T @ expression + TRUST * np.eye(count)
+        trust = [EYE_TRUST if name.startswith("eye") else TRUST for name in model.expression_names] or TRUST
+        self._matrix = expression.T @ expression + np.eye(count) * trust
         low, high = (0.0, 1.0) if model.expression_names else (-np.inf, np.inf)
         self._low, self._high = np.full(count, low), np.full(count, high)
 

@@ -53,8 +53,8 @@ class SmoothingConfig:
     rotation_beta: float = 20.0  # speed in radians a second
     expression_cutoff_hz: float = 2.0
     expression_beta: float = 10.0  # speed in full blendshapes a second
-    eyelid_cutoff_hz: float = 8.0  # lids are hardly filtered: a blink lasts 5 frames
-    eyelid_beta: float = 10.0
+    eyelid_cutoff_hz: float = 3.0  # at rest; a blink of 5 frames passes all the same, by its speed
+    eyelid_beta: float = 12.0
     derivative_cutoff_hz: float = 1.0
     lookahead: int = 0  # frames of a file that smoothing may look ahead, which come out that much later
 

@@ -135,7 +135,8 @@ class Sampler:
         if rng.random() < 0.1:
             return np.full((size, size, 3), rng.integers(0, 256, 3), np.uint8)
         image = self.backgrounds[rng.integers(len(self.backgrounds))]
-        side = int(rng.integers(40, 256))
+        # down to what a small false box holds: blobs that could be anything
+        side = int(np.exp(rng.uniform(np.log(14), np.log(256))))
         x, y = rng.integers(0, 257 - side, 2)
         return cv2.resize(np.ascontiguousarray(image[y : y + side, x : x + side]), (size, size))
 

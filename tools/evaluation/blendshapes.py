@@ -28,7 +28,7 @@ RAMP = np.concatenate([np.arange(0, 11) / 10, np.arange(4, -1, -1) / 5])  # a th
 SETTLING = 12  # frames at rest before the first
 WITH = {"mouthClose": "jawOpen"}  # lips that close over an open jaw
 # a blendshape that is an exception falls below the correlation or leaves the range of slopes
-GOOD_CORRELATION, GOOD_SLOPE = 0.8, (0.5, 1.5)
+GOOD_CORRELATION, GOOD_SLOPE = 0.8, (0.8, 1.2)
 
 
 def shows(model: MorphableModel) -> np.ndarray:
