@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from tracker.morphable import MorphableModel
+
 # BGR in [0, 1]
 SKIN = (0.93, 0.90, 0.89)
 LIPS = (0.62, 0.58, 0.88)
@@ -15,7 +17,7 @@ EYEBALL = (1.0, 1.0, 1.0)
 IRIS = (0.52, 0.36, 0.22)
 PUPIL = (0.07, 0.06, 0.06)
 
-FADE_MM = 14.0  # the mesh grows transparent towards its outer border within this distance
+FADE_MM = 22.0  # the mesh grows transparent towards its outer border within this distance
 
 OUTER_LIP = slice(48, 60)  # of the 68 landmarks
 INNER_LIP = slice(60, 68)
@@ -33,6 +35,7 @@ class Geometry:
     albedo: np.ndarray  # (N, 3) float32, BGR, [0, 1]
     opacity: np.ndarray  # (N,) float32, [0, 1]
     nose_to_centre_mm: np.ndarray  # (3,) float32, model space: from the bridge of the nose to the middle of the head
+    model: MorphableModel | None = None  # for those that evaluate it themselves; None where only points are known
 
     @property
     def vertex_count(self) -> int:
@@ -63,8 +66,9 @@ def geometry_of(model) -> Geometry:
         triangles=triangles,
         light_triangles=light,
         albedo=_albedo(model, mean, triangles, points),
-        opacity=_opacity(mean, triangles),
+        opacity=_opacity(model, mean, triangles),
         nose_to_centre_mm=centre - points[NOSE].mean(axis=0),
+        model=model if isinstance(model, MorphableModel) else None,
     )
 
 
@@ -82,19 +86,23 @@ def _facing_viewer(mean: np.ndarray, triangles) -> np.ndarray:
 def _albedo(model, mean: np.ndarray, triangles: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Colour of each vertex: skin, lips found from the landmarks, eyes and mouth where the model names them."""
     albedo = np.tile(np.float32(SKIN), (len(mean), 1))
-    region, names = getattr(model, "region", None), getattr(model, "region_names", None)
     colours = {"eyeball": EYEBALL, "iris": IRIS, "pupil": PUPIL, "mouth": MOUTH}
     inside = np.zeros(len(mean), bool)
-    if region is not None and names is not None:
-        for index, name in enumerate(names):
-            if name in colours:
-                albedo[region == index] = colours[name]
-                inside |= region == index
+    for name, colour in colours.items():
+        here = _in_region(model, name)
+        albedo[here] = colour
+        inside |= here
     lips = _in_polygon(mean, points[OUTER_LIP]) & ~_in_polygon(mean, points[INNER_LIP])
     lips &= ~inside & (mean[:, 2] > points[OUTER_LIP, 2].min() - 3.0)
     # the border of the lips follows the triangles: soften it
     share = _smooth(lips.astype(np.float32), triangles, inside)[:, None]
     return (albedo * (1 - share) + np.float32(LIPS) * share).astype(np.float32)
+
+
+def _in_region(model, name: str) -> np.ndarray:
+    """Which vertices belong to a region, (N,) bool; none where the model does not name it."""
+    names = tuple(getattr(model, "region_names", ()))
+    return model.region == names.index(name) if name in names else np.zeros(len(model.mean), bool)
 
 
 def _smooth(values: np.ndarray, triangles: np.ndarray, fixed: np.ndarray, rounds: int = 2) -> np.ndarray:
@@ -117,8 +125,12 @@ def _in_polygon(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return inside
 
 
-def _opacity(mean: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """1 on the face, falling to 0 at the outer border of the mesh, so that the overlay ends softly."""
+def _opacity(model, mean: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """1 on the face, falling to 0 at the outer border of the mesh, so that the overlay ends softly.
+
+    It ends before the ears, where the model names them: no landmark lies there, and a glassy ear beside the real one
+    catches the eye more than anything else.
+    """
     opacity = np.ones(len(mean), np.float32)
     edges = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).astype(np.int64), axis=1)
     # one number per edge: much quicker to sort than rows
@@ -143,6 +155,7 @@ def _opacity(mean: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(mean[edges[:, 0]] - mean[edges[:, 1]], axis=1)
     distance = np.full(len(mean), np.inf, np.float32)
     distance[outer] = 0
+    distance[_in_region(model, "ear")] = 0
     for _ in range(64):
         before = distance.copy()
         np.minimum.at(distance, edges[:, 0], before[edges[:, 1]] + length)
@@ -150,7 +163,8 @@ def _opacity(mean: np.ndarray, triangles: np.ndarray) -> np.ndarray:
         if np.array_equal(before, distance):
             break
     t = np.clip(distance / FADE_MM, 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
+    # distances along edges are ragged
+    return _smooth(t * t * (3 - 2 * t), triangles, distance == 0, rounds=4).astype(np.float32)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -11,7 +11,18 @@ import numpy as np
 from render.camera import pixel_to_clip
 from render.context import gl_version, release_context
 from render.geometry import Geometry
-from render.surface import SURFACE_VIEWS, WIRE_RADIUS_PX, Patch, SurfaceView, depth_values, patches, place
+from render.gl_face import COLUMNS, FaceShader, PosedFace, count_weights, number_texture, rings
+from render.surface import (
+    DEPTH_FAR_MM,
+    DEPTH_MAP_ORIGIN,
+    DEPTH_MAP_PER_MM,
+    DEPTH_NEAR_MM,
+    SURFACE_VIEWS,
+    WIRE_COLOUR,
+    WIRE_RADIUS_PX,
+    Patch,
+    join_overlapping,
+)
 from render.views import Renderer, overlay_capsules
 from tracker.errors import RenderError
 from tracker.types import FaceTrack
@@ -21,12 +32,14 @@ SAMPLES = 4
 LAYER_STEP_PX = 128  # the faces' layer grows in these steps
 
 
-def load_program(context: moderngl.Context, name: str) -> moderngl.Program:
-    """Compile a file of `shaders/`, whose stages are told apart by the preprocessor."""
+def load_program(context: moderngl.Context, name: str, **constants: float) -> moderngl.Program:
+    """Compile a file of `shaders/`, whose stages are told apart by the preprocessor; it knows the constants by name."""
+    known = "".join(f"#define {key} {value}\n" for key, value in constants.items())
     text = (SHADERS / f"{name}.glsl").read_text(encoding="utf-8")
     stages = {"vertex_shader": "VERTEX_SHADER", "fragment_shader": "FRAGMENT_SHADER"}
     if "GEOMETRY_SHADER" in text:
         stages["geometry_shader"] = "GEOMETRY_SHADER"
+    text = known + text
     return context.program(**{key: f"#version 330 core\n#define {macro}\n{text}" for key, macro in stages.items()})
 
 
@@ -48,28 +61,45 @@ class GlRenderer(Renderer):
         self.close()
         self.context = context
         self.name = f"gl ({gl_version(context)})"
-        if not len(self.geometry.triangles):
-            vertices, full, light = 1, np.zeros((1, 3), np.int32), np.zeros((1, 3), np.int32)
-        else:
-            vertices, full, light = self.geometry.vertex_count, self.geometry.triangles, self.geometry.light_triangles
-        self._positions = context.buffer(reserve=12 * vertices, dynamic=True)
-        self._colours = context.buffer(reserve=4 * vertices, dynamic=True)
+        geometry, depth = self.geometry, {"DEPTH_NEAR_MM": DEPTH_NEAR_MM, "DEPTH_FAR_MM": DEPTH_FAR_MM}
+        steps = {"DEPTH_MAP_ORIGIN": float(DEPTH_MAP_ORIGIN), "DEPTH_MAP_PER_MM": DEPTH_MAP_PER_MM}
+        deform = load_program(context, "deform", COLUMNS=COLUMNS, WEIGHTS=count_weights(geometry))
+        self._faces = FaceShader(context, deform, geometry)
+        self._surface = load_program(context, "surface", COLUMNS=COLUMNS, **depth)
+        self._wire = load_program(context, "wire", COLUMNS=COLUMNS)
+        self._values = load_program(context, "values", COLUMNS=COLUMNS, **steps)
+        self._background, self._composite = load_program(context, "picture"), load_program(context, "composite")
+        self._capsules = load_program(context, "capsules")
         self._strokes = context.buffer(reserve=36 * 512, dynamic=True)
-        indices = {False: context.buffer(full.tobytes()), True: context.buffer(light.tobytes())}
-        coloured = [(self._positions, "3f", "in_position"), (self._colours, "4f1", "in_colour")]
-        valued = [(self._positions, "3f", "in_position"), (self._colours, "1f", "in_value")]
-        self._surface, self._wire = load_program(context, "surface"), load_program(context, "wire")
-        self._values, self._background = load_program(context, "values"), load_program(context, "picture")
-        self._composite, self._capsules = load_program(context, "composite"), load_program(context, "capsules")
-        self._filled = {light: context.vertex_array(self._surface, coloured, ibo) for light, ibo in indices.items()}
-        self._wired = {light: context.vertex_array(self._wire, coloured, ibo) for light, ibo in indices.items()}
-        self._valued = context.vertex_array(self._values, valued, indices[False])
+        painted = (*geometry.albedo.T, geometry.opacity) if geometry.vertex_count else np.zeros((4, 1))
+        albedo = context.buffer(np.column_stack(painted).astype(np.float32).tobytes())
+        self._filled, self._wired, self._rings = {}, {}, {}
+        for light, triangles in ((False, geometry.triangles), (True, geometry.light_triangles)):
+            triangles = triangles if len(triangles) else np.zeros((1, 3), np.int32)
+            spans, corners = rings(triangles, max(geometry.vertex_count, 1))
+            self._rings[light] = number_texture(context, corners)
+            spans, indices = context.buffer(spans.tobytes()), context.buffer(triangles.tobytes())
+            lit = [(albedo, "4f", "in_albedo"), (spans, "2i", "in_span")]
+            self._filled[light] = context.vertex_array(self._surface, lit, indices)
+            self._wired[light] = context.vertex_array(self._wire, [(albedo, "4f", "in_albedo")], indices)
+            if not light:
+                self._valued = context.vertex_array(self._values, [], indices)
+        for program in (self._surface, self._wire, self._values):
+            program["positions"].value = 0
+        self._surface["rings"].value = 1
+        self._wire["wire_px"].value = WIRE_RADIUS_PX
+        self._wire["wire_colour"].value = tuple(value / 255 for value in WIRE_COLOUR)
         self._whole = context.vertex_array(self._background, [])
         self._over = context.vertex_array(self._composite, [])
         stroke = [(self._strokes, "4f 1f 4f /i", "in_ends", "in_radius", "in_colour")]
         self._stroked = context.vertex_array(self._capsules, stroke)
         context.front_face = "cw"
         context.cull_face = "back"
+
+    @property
+    def needs_vertices(self) -> bool:
+        """Only where the face model is not at hand: the vertex shader evaluates it."""
+        return self.geometry.model is None and super().needs_vertices
 
     def _draw(self, image: np.ndarray, tracks: Sequence[FaceTrack]) -> np.ndarray:
         self.render(image, tracks)
@@ -93,10 +123,12 @@ class GlRenderer(Renderer):
         context.disable(moderngl.BLEND | moderngl.DEPTH_TEST | moderngl.CULL_FACE)
         self._image.use(0)
         self._whole.render(moderngl.TRIANGLES, vertices=3)
+        self._faces.forget(tracks)
         for name in self.views:
             if name in SURFACE_VIEWS:
-                for patch in patches(SURFACE_VIEWS[name], self.geometry, tracks, size_wh):
-                    self._draw_patch(SURFACE_VIEWS[name], patch)
+                posed = [self._faces.pose(track, size_wh) for track in tracks]
+                for patch in join_overlapping([Patch(face.rect, (face,)) for face in posed if face is not None]):
+                    self._draw_patch(name, patch)
             else:
                 self._draw_strokes(overlay_capsules(name, tracks, self.geometry), size_wh)
 
@@ -132,28 +164,27 @@ class GlRenderer(Renderer):
         self._layer_depth = self.context.depth_renderbuffer(size, samples=SAMPLES)
         self._layer_fbo = self.context.framebuffer([self._layer], self._layer_depth)
 
-    def _draw_patch(self, view: SurfaceView, patch: Patch) -> None:
+    def _draw_patch(self, name: str, patch: Patch) -> None:
         x0, y0, x1, y1 = patch.rect
         width, height = x1 - x0, y1 - y0
         self._fit_layer(width, height)
-        context = self.context
+        context, wire = self.context, SURFACE_VIEWS[name].wire
         self._layer_fbo.use()
         self._layer_fbo.clear(viewport=(0, 0, width, height))
-        context.viewport = (0, 0, width, height)
-        context.disable(moderngl.BLEND)
-        context.enable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
-        z_min = min(surface.vertices[:, 2].min() for surface in patch.surfaces)
-        z_max = max(surface.vertices[:, 2].max() for surface in patch.surfaces)
-        program, arrays = (self._wire, self._wired) if view.wire else (self._surface, self._filled)
-        program["pixel_to_clip"].write(pixel_to_clip(patch.rect, z_min, z_max).T.tobytes())
-        if view.wire:
-            program["wire_px"].value = WIRE_RADIUS_PX
-        for surface in patch.surfaces:
-            self._positions.orphan()
-            self._positions.write(surface.vertices)
-            self._colours.orphan()
-            self._colours.write(surface.colours)
-            arrays[surface.light].render(moderngl.TRIANGLES)
+        program, arrays = (self._wire, self._wired) if wire else (self._surface, self._filled)
+        program["pixel_to_clip"].write(pixel_to_clip(patch.rect, *_between(patch.surfaces)).T.tobytes())
+        for face in patch.surfaces:
+            light = face.light or wire
+            self._faces.evaluate(face)
+            self._layer_fbo.use()
+            context.viewport = (0, 0, width, height)
+            context.enable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
+            self._faces.positions.use(0)
+            if not wire:
+                self._rings[light].use(1)
+                program["px_per_mm"].value, program["origin_mm"].value = face.scale_px_per_mm, face.origin_mm
+                program["by_depth"].value = name == "depth"
+            arrays[light].render(moderngl.TRIANGLES)
         self._picture_fbo.use()
         context.viewport = (x0, y0, width, height)
         context.disable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
@@ -179,9 +210,8 @@ class GlRenderer(Renderer):
         self._stroked.render(moderngl.TRIANGLE_STRIP, vertices=4, instances=len(capsules))
 
     def _depth_map(self, size_wh: tuple[int, int], tracks: Sequence[FaceTrack]) -> np.ndarray:
-        placed = [(place(self.geometry, track, size_wh), track) for track in tracks]
-        placed = [(item[1], track) for item, track in placed if item is not None]
-        if not placed:
+        posed = [face for face in (self._faces.pose(track, size_wh) for track in tracks) if face is not None]
+        if not posed:
             return np.zeros(size_wh[::-1], np.uint16)
         context = self.context
         target = context.texture(size_wh, 1, dtype="f4")
@@ -189,13 +219,14 @@ class GlRenderer(Renderer):
         fbo = context.framebuffer([target], depth)
         fbo.use()
         fbo.clear()
-        context.disable(moderngl.BLEND)
-        context.enable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
-        z_min, z_max = min(v[:, 2].min() for v, _ in placed), max(v[:, 2].max() for v, _ in placed)
-        self._values["pixel_to_clip"].write(pixel_to_clip((0, 0, *size_wh), z_min, z_max).T.tobytes())
-        for vertices, track in placed:
-            self._positions.write(vertices)
-            self._colours.write(depth_values(track.vertices, track))
+        matrix = pixel_to_clip((0, 0, *size_wh), *_between(posed))
+        self._values["pixel_to_clip"].write(matrix.T.tobytes())
+        for face in posed:
+            self._faces.evaluate(face)
+            fbo.use()
+            context.enable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
+            self._faces.positions.use(0)
+            self._values["origin_mm"].value = face.origin_mm
             self._valued.render(moderngl.TRIANGLES)
         values = np.frombuffer(fbo.read(components=1, dtype="f4", alignment=1), np.float32)
         for item in (fbo, depth, target):
@@ -219,3 +250,8 @@ class GlRenderer(Renderer):
             self.picture = self._layer = None
             release_context(self.context)
             self.context = None
+
+
+def _between(faces: Sequence[PosedFace]) -> tuple[float, float]:
+    """Least and largest nearness of several faces, mm."""
+    return min(face.nearness[0] for face in faces), max(face.nearness[1] for face in faces)

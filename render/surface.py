@@ -36,7 +36,7 @@ class Patch:
     """Faces that overlap, and the part of the picture they cover."""
 
     rect: tuple[int, int, int, int]  # x_min, y_min, x_max, y_max, px, within the picture
-    surfaces: tuple[Surface, ...]
+    surfaces: tuple  # of Surface, or of what else a renderer draws of a face
 
 
 Paint = Callable[[Geometry, np.ndarray, np.ndarray, FaceTrack], np.ndarray]
@@ -125,7 +125,7 @@ def patches(
             triangles = geometry.light_triangles if light or view.wire else geometry.triangles
             colours = view.paint(geometry, triangles, track.vertices, track)
             found.append(Patch(rect, (Surface(vertices, light or view.wire, colours),)))
-    return _join_overlapping(found)
+    return join_overlapping(found)
 
 
 def place(geometry: Geometry, track: FaceTrack, size_wh: tuple[int, int]):
@@ -140,25 +140,40 @@ def place(geometry: Geometry, track: FaceTrack, size_wh: tuple[int, int]):
     """
     if track.vertices is None or not len(geometry.triangles):
         return None
+    vertices = check_vertices(geometry, track)
+    scale = scale_px_per_mm(track)
+    if not scale > 1e-6:
+        return None
+    nearer = np.empty_like(vertices)
+    x0, y0, x1, y1 = _to_nearness(vertices, focal_px(size_wh), scale, nearer)
+    rect = in_picture(x0, y0, x1, y1, size_wh)
+    if rect is None or not np.isfinite(nearer[:, 2].sum()):
+        return None
+    return rect, nearer, max(x1 - x0, y1 - y0) < LIGHT_BELOW_PX
+
+
+def check_vertices(geometry: Geometry, track: FaceTrack) -> np.ndarray:
+    """The vertices of a face, (N, 3) float32, of which there must be as many as the geometry has."""
     if track.vertices.shape != (geometry.vertex_count, 3):
         raise RenderError(
             f"expected {geometry.vertex_count} vertices a face, found {len(track.vertices)}; "
             "draw with the face model that the tracker was given"
         )
-    vertices = np.ascontiguousarray(track.vertices, np.float32)
-    scale = scale_px_per_mm(track)
-    focal_px = max(size_wh) / 2 / np.tan(np.radians(FOV_DEG / 2))
-    if not scale > 1e-6:
-        return None
-    nearer = np.empty_like(vertices)
-    x0, y0, x1, y1 = _to_nearness(vertices, focal_px, scale, nearer)
+    return np.ascontiguousarray(track.vertices, np.float32)
+
+
+def focal_px(size_wh: tuple[int, int]) -> float:
+    """Focal length of the camera that places faces behind one another."""
+    return max(size_wh) / 2 / np.tan(np.radians(FOV_DEG / 2))
+
+
+def in_picture(x0, y0, x1, y1, size_wh: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """The pixels of a picture that bounds in px touch; None where there are none, or the bounds are damaged."""
     # written so that NaN fails too
-    if not max(abs(x0), abs(y0), abs(x1), abs(y1)) < MAX_COORDINATE_PX or not np.isfinite(nearer[:, 2].sum()):
+    if not max(abs(x0), abs(y0), abs(x1), abs(y1)) < MAX_COORDINATE_PX:
         return None
     rect = max(int(x0), 0), max(int(y0), 0), min(int(x1) + 1, size_wh[0]), min(int(y1) + 1, size_wh[1])
-    if x1 <= 0 or y1 <= 0 or rect[0] >= rect[2] or rect[1] >= rect[3]:
-        return None
-    return rect, nearer, max(x1 - x0, y1 - y0) < LIGHT_BELOW_PX
+    return None if x1 <= 0 or y1 <= 0 or rect[0] >= rect[2] or rect[1] >= rect[3] else rect
 
 
 @numba.njit(cache=True, nogil=True)
@@ -179,7 +194,7 @@ def _to_nearness(vertices, focal_px, scale, nearer):
     return x0, y0, x1, y1
 
 
-def _join_overlapping(found: list[Patch]) -> list[Patch]:
+def join_overlapping(found: list[Patch]) -> list[Patch]:
     """Join patches until none overlaps another: one depth buffer serves each."""
     joined: list[Patch] = []
     for patch in found:

@@ -1,13 +1,14 @@
-// One number per vertex, for the depth map.
+// Depth as a number, for the depth map. Positions: deform.glsl.
 #if defined VERTEX_SHADER
 uniform mat4 pixel_to_clip;
-in vec3 in_position;
-in float in_value;
+uniform sampler2D positions;
+uniform float origin_mm;  // nearness of the model's origin
 out float value;
 
 void main() {
-    gl_Position = pixel_to_clip * vec4(in_position, 1.0);
-    value = in_value;
+    vec3 here = texelFetch(positions, ivec2(gl_VertexID % COLUMNS, gl_VertexID / COLUMNS), 0).xyz;
+    gl_Position = pixel_to_clip * vec4(here, 1.0);
+    value = clamp(DEPTH_MAP_ORIGIN + DEPTH_MAP_PER_MM * (here.z - origin_mm), 1.0, 65535.0);
 }
 #else
 in float value;

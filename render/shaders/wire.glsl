@@ -1,15 +1,17 @@
-// Lines along the edges of triangles whose inside is clear but hides what is behind.
+// Lines along the edges of triangles whose inside is clear but hides what is behind. Positions: deform.glsl.
 #if defined VERTEX_SHADER
 uniform mat4 pixel_to_clip;
-in vec3 in_position;
-in vec4 in_colour;
+uniform sampler2D positions;
+uniform vec3 wire_colour;  // BGR
+in vec4 in_albedo;  // BGR, opacity
 out vec4 corner_colour;
 out vec2 corner_px;
 
 void main() {
-    gl_Position = pixel_to_clip * vec4(in_position, 1.0);
-    corner_colour = in_colour;
-    corner_px = in_position.xy;
+    vec3 here = texelFetch(positions, ivec2(gl_VertexID % COLUMNS, gl_VertexID / COLUMNS), 0).xyz;
+    gl_Position = pixel_to_clip * vec4(here, 1.0);
+    corner_colour = 0.8 * in_albedo.a * vec4(wire_colour, 1.0);
+    corner_px = here.xy;
 }
 #elif defined GEOMETRY_SHADER
 layout(triangles) in;

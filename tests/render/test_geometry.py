@@ -7,6 +7,8 @@ from render.camera import pixel_to_clip
 from render.geometry import EYEBALL, LIPS, SKIN, geometry_of, lit_colours, vertex_normals
 from tests import reference
 from tests.render.heads import egg, place, square
+from tracker.morphable import load_face_model
+from tracker.weights import ROOT
 
 
 def test_normals_are_those_of_the_plain_version():
@@ -70,8 +72,15 @@ def test_the_border_fades_and_a_closed_surface_has_none():
     flat = geometry_of(square(200, parts=20))
     border = np.abs(flat.mean[:, :2]).max(axis=1) > 99
     assert (flat.opacity[border] == 0).all()
-    assert (flat.opacity[np.abs(flat.mean[:, :2]).max(axis=1) < 70] == 1).all()
+    assert (flat.opacity[np.abs(flat.mean[:, :2]).max(axis=1) < 35] == 1).all()
     assert (geometry_of(egg()).opacity == 1).all()
+
+
+def test_our_mesh_ends_before_the_ears():
+    model = load_face_model(ROOT / "weights" / "face_model.npz")
+    opacity = geometry_of(model).opacity
+    assert (opacity[model.region == model.region_names.index("ear")] == 0).all()
+    assert (opacity[model.landmark_vertices[17:]] > 0.9).all()
 
 
 def test_an_inner_hole_does_not_fade():
