@@ -11,7 +11,7 @@ import numpy as np
 from render.camera import pixel_to_clip
 from render.context import gl_version, release_context
 from render.geometry import Geometry
-from render.gl_face import COLUMNS, FaceShader, PosedFace, count_weights, number_texture, rings
+from render.gl_face import COLUMNS, FaceShader, PlacedFace, count_weights, number_texture, rings
 from render.surface import (
     DEPTH_FAR_MM,
     DEPTH_MAP_ORIGIN,
@@ -32,15 +32,23 @@ SAMPLES = 4
 LAYER_STEP_PX = 128  # the faces' layer grows in these steps
 
 
-def load_program(context: moderngl.Context, name: str, **constants: float) -> moderngl.Program:
-    """Compile a file of `shaders/`, whose stages are told apart by the preprocessor; it knows the constants by name."""
+def load_program(
+    context: moderngl.Context, name: str, varyings: Sequence[str] = (), **constants: float
+) -> moderngl.Program:
+    """Compile a file of `shaders/`, whose stages are told apart by the preprocessor; it knows the constants by name.
+
+    With `varyings`, outputs to be kept in a buffer, it is a vertex shader alone.
+    """
     known = "".join(f"#define {key} {value}\n" for key, value in constants.items())
     text = (SHADERS / f"{name}.glsl").read_text(encoding="utf-8")
-    stages = {"vertex_shader": "VERTEX_SHADER", "fragment_shader": "FRAGMENT_SHADER"}
+    stages = {"vertex_shader": "VERTEX_SHADER"}
+    if not varyings:
+        stages["fragment_shader"] = "FRAGMENT_SHADER"
     if "GEOMETRY_SHADER" in text:
         stages["geometry_shader"] = "GEOMETRY_SHADER"
     text = known + text
-    return context.program(**{key: f"#version 330 core\n#define {macro}\n{text}" for key, macro in stages.items()})
+    sources = {key: f"#version 330 core\n#define {macro}\n{text}" for key, macro in stages.items()}
+    return context.program(**sources, varyings=tuple(varyings))
 
 
 class GlRenderer(Renderer):
@@ -63,7 +71,7 @@ class GlRenderer(Renderer):
         self.name = f"gl ({gl_version(context)})"
         geometry, depth = self.geometry, {"DEPTH_NEAR_MM": DEPTH_NEAR_MM, "DEPTH_FAR_MM": DEPTH_FAR_MM}
         steps = {"DEPTH_MAP_ORIGIN": float(DEPTH_MAP_ORIGIN), "DEPTH_MAP_PER_MM": DEPTH_MAP_PER_MM}
-        deform = load_program(context, "deform", COLUMNS=COLUMNS, WEIGHTS=count_weights(geometry))
+        deform = load_program(context, "deform", ["place"], COLUMNS=COLUMNS, WEIGHTS=count_weights(geometry))
         self._faces = FaceShader(context, deform, geometry)
         self._surface = load_program(context, "surface", COLUMNS=COLUMNS, **depth)
         self._wire = load_program(context, "wire", COLUMNS=COLUMNS)
@@ -116,6 +124,8 @@ class GlRenderer(Renderer):
             raise RenderError("expected an open renderer, found one that was closed")
         size_wh = image.shape[1], image.shape[0]
         self._fit(size_wh)
+        faces = self._faces.place(tracks if super().needs_vertices else (), size_wh)
+        patches = join_overlapping([Patch(face.rect, (face,)) for face in faces])
         context = self.context
         self._image.write(np.ascontiguousarray(image))
         self._picture_fbo.use()
@@ -123,11 +133,9 @@ class GlRenderer(Renderer):
         context.disable(moderngl.BLEND | moderngl.DEPTH_TEST | moderngl.CULL_FACE)
         self._image.use(0)
         self._whole.render(moderngl.TRIANGLES, vertices=3)
-        self._faces.forget(tracks)
         for name in self.views:
             if name in SURFACE_VIEWS:
-                posed = [self._faces.pose(track, size_wh) for track in tracks]
-                for patch in join_overlapping([Patch(face.rect, (face,)) for face in posed if face is not None]):
+                for patch in patches:
                     self._draw_patch(name, patch)
             else:
                 self._draw_strokes(overlay_capsules(name, tracks, self.geometry), size_wh)
@@ -171,15 +179,14 @@ class GlRenderer(Renderer):
         context, wire = self.context, SURFACE_VIEWS[name].wire
         self._layer_fbo.use()
         self._layer_fbo.clear(viewport=(0, 0, width, height))
+        context.viewport = (0, 0, width, height)
+        context.disable(moderngl.BLEND)
+        context.enable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
         program, arrays = (self._wire, self._wired) if wire else (self._surface, self._filled)
         program["pixel_to_clip"].write(pixel_to_clip(patch.rect, *_between(patch.surfaces)).T.tobytes())
         for face in patch.surfaces:
             light = face.light or wire
-            self._faces.evaluate(face)
-            self._layer_fbo.use()
-            context.viewport = (0, 0, width, height)
-            context.enable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
-            self._faces.positions.use(0)
+            face.positions.use(0)
             if not wire:
                 self._rings[light].use(1)
                 program["px_per_mm"].value, program["origin_mm"].value = face.scale_px_per_mm, face.origin_mm
@@ -210,8 +217,8 @@ class GlRenderer(Renderer):
         self._stroked.render(moderngl.TRIANGLE_STRIP, vertices=4, instances=len(capsules))
 
     def _depth_map(self, size_wh: tuple[int, int], tracks: Sequence[FaceTrack]) -> np.ndarray:
-        posed = [face for face in (self._faces.pose(track, size_wh) for track in tracks) if face is not None]
-        if not posed:
+        faces = self._faces.place(tracks, size_wh)
+        if not faces:
             return np.zeros(size_wh[::-1], np.uint16)
         context = self.context
         target = context.texture(size_wh, 1, dtype="f4")
@@ -219,13 +226,12 @@ class GlRenderer(Renderer):
         fbo = context.framebuffer([target], depth)
         fbo.use()
         fbo.clear()
-        matrix = pixel_to_clip((0, 0, *size_wh), *_between(posed))
+        matrix = pixel_to_clip((0, 0, *size_wh), *_between(faces))
         self._values["pixel_to_clip"].write(matrix.T.tobytes())
-        for face in posed:
-            self._faces.evaluate(face)
-            fbo.use()
-            context.enable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
-            self._faces.positions.use(0)
+        context.disable(moderngl.BLEND)
+        context.enable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
+        for face in faces:
+            face.positions.use(0)
             self._values["origin_mm"].value = face.origin_mm
             self._valued.render(moderngl.TRIANGLES)
         values = np.frombuffer(fbo.read(components=1, dtype="f4", alignment=1), np.float32)
@@ -252,6 +258,6 @@ class GlRenderer(Renderer):
             self.context = None
 
 
-def _between(faces: Sequence[PosedFace]) -> tuple[float, float]:
+def _between(faces: Sequence[PlacedFace]) -> tuple[float, float]:
     """Least and largest nearness of several faces, mm."""
     return min(face.nearness[0] for face in faces), max(face.nearness[1] for face in faces)

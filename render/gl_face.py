@@ -1,44 +1,44 @@
 """The face model on the GL side: a vertex shader evaluates it into a texture, from which the views are drawn.
 
 Per face and frame a camera and the weights of the expressions go over; the neutral face only when its shape changes.
+Transform feedback and not a drawn target: software GL would finish each face's drawing before the next may begin.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import moderngl
 import numpy as np
 
+from render.bounds import BlockBounds
 from render.geometry import Geometry
 from render.surface import LIGHT_BELOW_PX, MAX_COORDINATE_PX, check_vertices, focal_px, in_picture, scale_px_per_mm
+from tracker.errors import RenderError
+from tracker.morphable import MorphableModel
 from tracker.types import FaceTrack
 
 COLUMNS = 256  # of the textures that hold one row of numbers
 SHAPE_STEP = 0.02  # standard deviations that a shape may change before its neutral face is baked anew
-EXPRESSION_REACH_MM = 45.0  # how far an expression moves a vertex along the view, at most
-LANDMARK_MARGIN_MM = 15.0  # by what the mesh reaches beyond the landmarks of an open jaw
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Neutral:
-    """A face without expression on the GL side, and the box it lies in."""
+    """A face without expression on the GL side, and the boxes it lies in."""
 
     shape: np.ndarray  # (Ks,) float32
     buffer: moderngl.Buffer  # (N, 3) float32, mm
-    box: np.ndarray  # (2, 3) low and high corner, mm
+    array: moderngl.VertexArray  # that reads the buffer
+    boxes: np.ndarray  # (2, B, 3) mm, see `BlockBounds`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PosedFace:
-    """A face and where it lies in a picture; what `FaceShader.evaluate` needs."""
+class PlacedFace:
+    """A face, evaluated, and where it lies in a picture."""
 
+    positions: moderngl.Texture  # (N, 4) float32, see `number_texture`: x, y in image px, nearness in mm
     rect: tuple[int, int, int, int]  # x_min, y_min, x_max, y_max, px, within the picture
-    neutral: moderngl.Buffer | np.ndarray  # (N, 3) float32; an array goes over when it is drawn
-    to_picture: np.ndarray  # (3, 4) float32: neutral -> x, y in image px, nearness in mm
-    weights: np.ndarray  # (Ke,) float32
     scale_px_per_mm: float
     origin_mm: float  # nearness of the model's origin
     nearness: tuple[float, float]  # mm; all of the face lies between
@@ -46,111 +46,116 @@ class PosedFace:
 
 
 class FaceShader:
-    """Evaluates the model for one face at a time.
-
-    Attributes
-    ----------
-    positions : texture; texel (i % COLUMNS, i // COLUMNS) holds x, y in image px and nearness in mm of vertex i
-    """
+    """Evaluates the model for the faces of a picture."""
 
     def __init__(self, context: moderngl.Context, program: moderngl.Program, geometry: Geometry):
         self._context, self._program, self._geometry = context, program, geometry
-        count = max(geometry.vertex_count, 1)
-        size = COLUMNS, -(-count // COLUMNS)
-        self.positions = context.texture(size, 4, dtype="f4")
-        self.positions.filter = moderngl.NEAREST, moderngl.NEAREST
-        self._target = context.framebuffer([self.positions])
-        program["size"].value = size
-        spans, deltas = sparse_by_vertex(geometry.model, count)
-        self._deltas = number_texture(context, deltas)
-        self._spans = context.buffer(spans.tobytes())
-        self._uploaded = context.buffer(reserve=12 * count, dynamic=True)
+        self._padded = np.zeros((-(-max(geometry.vertex_count, 1) // COLUMNS) * COLUMNS, 4), np.float32)
+        self._evaluated = context.buffer(reserve=self._padded.nbytes)
+        # nothing is drawn to it, but GL wants one, and without a window there is none
+        self._target = context.framebuffer([context.renderbuffer((1, 1))])
+        self._positions: list[moderngl.Texture] = []  # by the place among the faces of a picture
         self._neutrals: dict[int, Neutral] = {}  # by the track
+        if geometry.model is not None:
+            self._bounds = BlockBounds(geometry.model)
+            spans, deltas = sparse_by_vertex(geometry.model, geometry.vertex_count)
+            self._deltas = number_texture(context, deltas)
+            self._spans = context.buffer(spans.tobytes())
 
-    def pose(self, track: FaceTrack, size_wh: tuple[int, int]) -> PosedFace | None:
-        """Where a face lies in a picture; None where it has no mesh, is damaged, or lies outside.
+    def place(self, tracks: Sequence[FaceTrack], size_wh: tuple[int, int]) -> list[PlacedFace]:
+        """Evaluate the faces of a picture; left out are those without a mesh, damaged ones, and those outside.
+
+        It leaves another framebuffer in use.
 
         A face that comes with vertices is drawn by them, any other one by its coefficients.
 
         Raises
         ------
         RenderError
-            Where a face has another number of vertices than the model.
+            Where a face has another number of vertices or coefficients than the model.
         """
+        for track_id in set(self._neutrals) - {track.id for track in tracks}:
+            gone = self._neutrals.pop(track_id)
+            gone.array.release()
+            gone.buffer.release()
+        self._target.use()
+        placed = [self._place(index, track, size_wh) for index, track in enumerate(tracks)]
+        return [face for face in placed if face is not None]
+
+    def _place(self, index: int, track: FaceTrack, size_wh: tuple[int, int]) -> PlacedFace | None:
         geometry, scale, focal = self._geometry, scale_px_per_mm(track), focal_px(size_wh)
         if not len(geometry.triangles) or not scale > 1e-6:
             return None
+        neutral = None
         if track.vertices is not None:
-            neutral = check_vertices(geometry, track)
-            box, camera = np.stack([neutral.min(axis=0), neutral.max(axis=0)]), np.eye(3, 4)
-            weights, reach_mm = np.zeros(0, np.float32), 0.0
-        elif geometry.model is not None and np.isfinite(track.shape).all() and np.isfinite(track.expression).all():
-            known = self._neutral(track)
-            neutral, box, camera = known.buffer, known.box, track.model_to_image.astype(np.float64)
-            weights, reach_mm = np.asarray(track.expression, np.float32), EXPRESSION_REACH_MM
+            vertices = check_vertices(geometry, track)
+            low, high = vertices.min(axis=0), vertices.max(axis=0)
+        elif geometry.model is not None:
+            _check_coefficients(geometry.model, track)
+            neutral = self._neutral(track)
+            low, high = self._bounds.in_picture(neutral.boxes, track.expression, track.model_to_image)
         else:
             return None
-        if not np.abs(box).max() < MAX_COORDINATE_PX:  # written so that NaN fails too
+        if not np.abs([low, high]).max() < MAX_COORDINATE_PX:  # written so that NaN fails too
             return None
-        shown = np.array(list(itertools.product(*box.T))) @ camera[:, :3].T + camera[:, 3]
-        if track.vertices is None:
-            marks, margin_px = track.landmarks[:, :2], LANDMARK_MARGIN_MM * scale
-            around = np.stack([marks.min(axis=0) - margin_px, marks.max(axis=0) + margin_px])
-            shown = np.concatenate([shown, np.column_stack([around, shown[:2, 2]])])
-        low, high = shown.min(axis=0), shown.max(axis=0)
         rect = in_picture(*low[:2], *high[:2], size_wh)
         if rect is None:
             return None
-        camera = camera.copy()
-        camera[2] /= scale
-        camera[2, 3] -= focal / scale
-        return PosedFace(
+        if index >= len(self._positions):
+            self._positions.append(number_texture(self._context, self._padded))
+        positions = self._positions[index]
+        if neutral is None:
+            self._padded[: len(vertices), :3] = vertices
+            self._padded[:, 2] = (self._padded[:, 2] - focal) / scale
+            positions.write(self._padded)
+        else:
+            camera = track.model_to_image.astype(np.float64)
+            camera[2] /= scale
+            camera[2, 3] -= focal / scale
+            self._evaluate(neutral, camera, track.expression)
+            positions.write(self._evaluated)
+        return PlacedFace(
+            positions=positions,
             rect=rect,
-            neutral=neutral,
-            to_picture=camera.astype(np.float32),
-            weights=weights,
             scale_px_per_mm=scale,
             origin_mm=(float(track.model_to_image[2, 3]) - focal) / scale,
-            nearness=((low[2] - focal) / scale - reach_mm, (high[2] - focal) / scale + reach_mm),
+            nearness=((low[2] - focal) / scale, (high[2] - focal) / scale),
             light=bool((high - low)[:2].max() < LIGHT_BELOW_PX),
         )
 
-    def evaluate(self, face: PosedFace) -> None:
-        """Fill `positions`; leaves another framebuffer and viewport in use."""
-        buffer = face.neutral
-        if isinstance(buffer, np.ndarray):
-            self._uploaded.orphan()
-            self._uploaded.write(buffer)
-            buffer = self._uploaded
-        program, context = self._program, self._context
+    def _evaluate(self, neutral: Neutral, to_picture: np.ndarray, expression: np.ndarray) -> None:
+        program = self._program
         weights = np.zeros(program["weights"].array_length, np.float32)
-        weights[: len(face.weights)] = face.weights
+        weights[: len(expression)] = expression
         program["weights"].write(weights.tobytes())
-        program["to_picture"].write(np.vstack([face.to_picture, [0, 0, 0, 1]]).astype(np.float32).T.tobytes())
-        context.disable(moderngl.BLEND | moderngl.DEPTH_TEST | moderngl.CULL_FACE)
-        self._target.use()
+        program["to_picture"].write(to_picture.T.astype(np.float32).tobytes())
         self._deltas.use(0)
-        inputs = [(buffer, "3f", "in_neutral"), (self._spans, "2i", "in_span")]
-        array = context.vertex_array(program, inputs)
-        array.render(moderngl.POINTS, vertices=self._geometry.vertex_count)
-        array.release()
-
-    def forget(self, tracks: Sequence[FaceTrack]) -> None:
-        """Give back what faces left behind that are not among these."""
-        for track_id in set(self._neutrals) - {track.id for track in tracks}:
-            self._neutrals.pop(track_id).buffer.release()
+        neutral.array.transform(self._evaluated, moderngl.POINTS, vertices=self._geometry.vertex_count)
 
     def _neutral(self, track: FaceTrack) -> Neutral:
         known = self._neutrals.get(track.id)
         if known is not None and np.abs(track.shape - known.shape).max(initial=0) <= SHAPE_STEP:
             return known
         baked = self._geometry.model.bake(track.shape)
-        buffer = known.buffer if known is not None else self._context.buffer(reserve=baked.nbytes, dynamic=True)
+        if known is not None:
+            buffer, array = known.buffer, known.array
+        else:
+            buffer = self._context.buffer(reserve=baked.nbytes, dynamic=True)
+            inputs = [(buffer, "3f", "in_neutral"), (self._spans, "2i", "in_span")]
+            array = self._context.vertex_array(self._program, inputs)
         buffer.orphan()
         buffer.write(baked)
-        known = Neutral(np.array(track.shape), buffer, np.stack([baked.min(axis=0), baked.max(axis=0)]))
-        self._neutrals[track.id] = known
-        return known
+        self._neutrals[track.id] = Neutral(np.array(track.shape), buffer, array, self._bounds.boxes(baked))
+        return self._neutrals[track.id]
+
+
+def _check_coefficients(model: MorphableModel, track: FaceTrack) -> None:
+    wanted, found = (model.shape_count, model.expression_count), (len(track.shape), len(track.expression))
+    if found != wanted:
+        raise RenderError(
+            f"expected {wanted} coefficients of shape and expression, found {found}; "
+            "draw with the face model that the tracker was given"
+        )
 
 
 def count_weights(geometry: Geometry) -> int:
@@ -158,15 +163,13 @@ def count_weights(geometry: Geometry) -> int:
     return max(1, geometry.model.expression_count if geometry.model is not None else 0)
 
 
-def sparse_by_vertex(model, count: int) -> tuple[np.ndarray, np.ndarray]:
+def sparse_by_vertex(model: MorphableModel, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The expressions of a model in the order of its vertices.
 
     Returns
     -------
     spans (count, 2) int32: first row and number of rows of each vertex; deltas (M, 4) float32: mm, expression
     """
-    if model is None:
-        return np.zeros((count, 2), np.int32), np.zeros((1, 4), np.float32)
     expression = np.repeat(np.arange(model.expression_count), np.diff(model.expression_start))
     order = np.argsort(model.expression_vertex, kind="stable")
     deltas = np.column_stack([model.expression_delta, expression])[order].astype(np.float32)

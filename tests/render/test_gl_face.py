@@ -8,7 +8,8 @@ import pytest
 from render.cpu import CpuRenderer
 from render.geometry import geometry_of
 from tests.render.heads import egg, noise, place
-from tracker.morphable import load_face_model, project
+from tracker.errors import RenderError
+from tracker.morphable import load_face_model, make_model, project
 from tracker.weights import ROOT
 
 pytestmark = pytest.mark.gl
@@ -31,21 +32,56 @@ def a_face(model, seed, track_id=1, at=(205.3, 190.8), scale=1.3):
     return replace(track, id=track_id, shape=shape, expression=expression, landmarks=landmarks)
 
 
-def positions_of(renderer, track):
-    """What the shader says of a face without vertices, (N, 3): px, px, and depth in px."""
-    face = renderer._faces.pose(replace(track, vertices=None), SIZE_WH)
-    renderer._faces.evaluate(face)
-    texels = np.frombuffer(renderer._faces.positions.read(), np.float32).reshape(-1, 4)
-    found = texels[: renderer.geometry.vertex_count, :3].astype(float)
-    found[:, 2] = (found[:, 2] - face.origin_mm) * face.scale_px_per_mm
+def positions_of(renderer, *tracks):
+    """What the shader says of faces without vertices, (N, 3) each: px, px, and depth in px."""
+    found = []
+    for face in renderer._faces.place([replace(track, vertices=None) for track in tracks], SIZE_WH):
+        texels = np.frombuffer(face.positions.read(), np.float32).reshape(-1, 4)
+        found.append(texels[: renderer.geometry.vertex_count, :3].astype(float))
+        found[-1][:, 2] = (found[-1][:, 2] - face.origin_mm) * face.scale_px_per_mm + tracks[0].model_to_image[2, 3]
     return found
+
+
+def plain(model, track):
+    return project(model.vertices(track.shape, track.expression), track.model_to_image)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_vertices_are_those_of_the_plain_model(model, open_gl, seed):
     track = a_face(model, seed)
-    wanted = project(model.vertices(track.shape, track.expression), track.model_to_image)
-    np.testing.assert_allclose(positions_of(open_gl(geometry_of(model), ()), track), wanted, atol=2e-2)
+    (found,) = positions_of(open_gl(geometry_of(model), ()), track)
+    np.testing.assert_allclose(found, plain(model, track), atol=2e-2)
+
+
+def test_each_of_several_faces_has_its_own_vertices(model, open_gl):
+    renderer = open_gl(geometry_of(model), ())
+    tracks = [a_face(model, seed, seed, (100 + 60 * seed, 150), 0.5) for seed in (1, 2, 3)]
+    for order in (tracks, tracks[::-1], tracks[1:]):  # a face keeps its shape wherever it stands among the others
+        for track, found in zip(order, positions_of(renderer, *order), strict=True):
+            np.testing.assert_allclose(found, plain(model, track), atol=2e-2)
+
+
+def test_a_model_without_expressions_light_triangles_and_regions(open_gl):
+    head, rng = egg(), np.random.default_rng(3)
+    shapes = rng.normal(size=(2, *head.mean.shape)).astype("f4")
+    model = make_model(head.mean, shapes, np.zeros((0, *head.mean.shape)), head.triangles, head.landmark_vertices)
+    shape, none = np.float32([0.5, -1.0]), np.zeros(0, np.float32)
+    track = replace(place(head, 20, scale=1.2, mesh=model.vertices(shape, none)), shape=shape, expression=none)
+    renderer = open_gl(geometry_of(model), ("mesh",))
+    (found,) = positions_of(renderer, track)
+    np.testing.assert_allclose(found, plain(model, track), atol=2e-2)
+    image = noise(*SIZE_WH)
+    wanted = CpuRenderer(geometry_of(model), ("mesh",)).draw(image, (track,)).astype(int)
+    difference = np.abs(renderer.draw(image, (replace(track, vertices=None),)) - wanted).max(axis=2)
+    assert (difference <= 8).mean() > 0.99
+
+
+@pytest.mark.parametrize("counts", [(3, 53), (48, 10)])
+def test_coefficients_of_another_model_are_refused(model, open_gl, counts):
+    shape, expression = (np.zeros(count, np.float32) for count in counts)
+    other = replace(a_face(model, 1), vertices=None, shape=shape, expression=expression)
+    with pytest.raises(RenderError, match=r"expected \(48, 53\) coefficients"):
+        open_gl(geometry_of(model), ("mesh",)).draw(noise(*SIZE_WH), (other,))
 
 
 @pytest.mark.parametrize("view", ["mesh", "wire", "depth"])
@@ -81,8 +117,8 @@ def test_a_shape_goes_over_when_it_changes_and_is_forgotten_with_its_track(model
     positions_of(renderer, nearly)
     assert renderer._faces._neutrals[1] is known
     other = replace(track, shape=-track.shape)
-    wanted = project(model.vertices(other.shape, other.expression), other.model_to_image)
-    np.testing.assert_allclose(positions_of(renderer, other), wanted, atol=2e-2)
+    (found,) = positions_of(renderer, other)
+    np.testing.assert_allclose(found, plain(model, other), atol=2e-2)
     renderer.draw(noise(*SIZE_WH), ())
     assert not renderer._faces._neutrals
 
