@@ -18,7 +18,7 @@ from tracker.weights import ROOT
 # how often the photographs of a group are shown, by their number
 GROUP_WEIGHT = {"keypoints": 1.0, "unmasked": 0.8, "masked": 0.5, "portraits": 1.2, "street": 0.8, "crowds": 0.2}
 MADE = ("turned", "rendered")  # by profiles.py and rendered.py, in this order after the photographs
-GROUP_WEIGHT |= {"turned": 0.25, "rendered": 0.1}  # a recipe's [groups] may say otherwise
+GROUP_WEIGHT |= {"turned": 0.25, "rendered": 0.05}  # a recipe's [groups] may say otherwise
 ANNOTATED_WEIGHT = 2.0
 SHUT_WEIGHT = 2.0
 MADE_PX = 300.0  # what made faces count as, where the size tells how sure labels are
