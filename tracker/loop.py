@@ -324,16 +324,16 @@ class FaceTracker:
     def _sight(self, slot: Slot, frame: Frame) -> Sighting:
         """What is seen of a track in this frame, smoothed by what was seen before."""
         seen = slot.seen
-        raw = smooth = Sample(seen.camera, seen.pose, seen.expression, frame.time_s)
+        expression = seen.expression
         if self._smoothing.enabled:
             if slot.filter is None:
                 middle_mm = self._model.landmarks(np.eye(3, 4, dtype=np.float32), seen.shape, seen.expression).mean(
                     axis=0
                 )
                 slot.filter = FaceFilter(self._smoothing, self._model.expression_names, seen.pose, middle_mm)
-            settled = slot.settle_shape(seen.shape)
-            raw = Sample(seen.camera, seen.pose, self._solve(seen.expression, seen.shape, settled), frame.time_s)
-            smooth = slot.filter(raw)
+            expression = self._solve(expression, seen.shape, slot.settle_shape(seen.shape))
+        raw = Sample(seen.camera, seen.pose, expression, frame.time_s)
+        smooth = slot.filter(raw) if self._smoothing.enabled else raw
         return Sighting(slot, slot.state, slot.detected, seen, slot.filter, raw, smooth)
 
     def _publish(self, sighting: Sighting, smooth: Sample, frame: Frame) -> FaceTrack:
@@ -361,7 +361,6 @@ class FaceTracker:
             vertices = self.mesh_model.vertices(shape, expression, slot.neutral)
             vertices = project(vertices, np.asarray(camera, np.float32))
         names = self.mesh_model.expression_names
-        weights = np.minimum(np.maximum(expression, 0.0), 1.0).tolist()
         return FaceTrack(
             id=slot.id,
             state=sighting.state,
@@ -374,7 +373,7 @@ class FaceTracker:
             pose=pose,
             landmarks=landmarks,
             translation_mm=translation_mm(camera, frame.image.shape[1::-1], self._camera.fov_deg),
-            blendshapes=dict(zip(names, weights, strict=bool(names))),
+            blendshapes=dict(zip(names, expression.tolist(), strict=bool(names))),
             vertices=vertices,
         )
 
