@@ -107,7 +107,7 @@ class FaceBoxes:
             raise WeightsError(
                 f"{entry.path}: expected dialect faceboxes or boxes in its manifest entry, found {limits.dialect}"
             )
-        session = open_session(entry.path, runtime)
+        session = open_session(entry.path, runtime, keep_memory=False)
         session.require(inputs={"image": (None, None, None, 3)}, outputs=outputs[limits.dialect])
         return cls(session, limits, config)
 
