@@ -29,7 +29,7 @@ BOX_TOLERANCE_PX = 0.01  # per 100 px of the picture's longer side
 SCORE_TOLERANCE = 1e-4
 # chosen on the photographs kept for validation (tools/evaluation/detector.py)
 NMS_IOU = 0.5
-SMALLEST_FACE_PX = 12.0
+SMALLEST_FACE_PX = 11.0
 MIN_INPUT_PX = 224
 OVERVIEW_PX, OVERVIEW_FACE_PX = 512, 48.0
 DEFAULT_OVERLAP = 0.5  # the expected overlap from which on a box counts as a face: becomes a score of 0.5
