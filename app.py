@@ -44,9 +44,10 @@ from tracker import __version__
 from tracker.config import load_config, to_toml
 from tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError
 from tracker.kernels import load_kernels
+from tracker.log import LOGS, open_log
 from tracker.loop import CameraConfig, FaceTracker, RegressorConfig
 from tracker.prefetch import prefetch
-from tracker.record import JsonLinesLog, frame_record
+from tracker.record import frame_record
 from tracker.runtime import RuntimeConfig
 from tracker.smoothing import SmoothingConfig
 from tracker.source import Source, SourceConfig, list_cameras, open_source
@@ -237,16 +238,23 @@ def handle_keys(window, tracker: FaceTracker, renderer, frame: Frame, pause: boo
                 except SinkError as error:  # no reason to stop the session
                     print(f"app.py: snapshot: {error}", file=sys.stderr)
             elif key.isdigit() and 0 < int(key) <= len(VIEWS):
-                view = VIEWS[int(key) - 1]
-                views = renderer.views
-                renderer.set_views(tuple(v for v in views if v != view) if view in views else (*views, view))
-                tracker.with_vertices = renderer.needs_vertices
+                toggle_view(VIEWS[int(key) - 1], tracker, renderer)
         if window.closed:
             return False
         if not paused:
             return True
         window.redraw()
         time.sleep(0.02)
+
+
+def toggle_view(view: str, tracker: FaceTracker, renderer) -> None:
+    """A view on or off; one that the face model cannot show is told of."""
+    views = renderer.views
+    try:
+        renderer.set_views(tuple(v for v in views if v != view) if view in views else (*views, view))
+    except RenderError as error:
+        print(f"app.py: {error}", file=sys.stderr)
+    tracker.with_vertices = renderer.needs_vertices
 
 
 def save_snapshot(picture, frame: Frame) -> None:
@@ -286,7 +294,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     output.add_argument(
         "--renderer", choices=("auto", "gl", "cpu"), default="auto", help="default auto: the faster here"
     )
-    output.add_argument("--log", type=path_option, metavar="PATH", help="a record of each frame, .jsonl")
+    output.add_argument("--log", type=path_option, metavar="PATH", help="records of all frames: .jsonl, .csv, .parquet")
     output.add_argument(
         "--profile", nargs="?", const="", metavar="PATH", help="latencies by stage; .json: Chrome trace"
     )
@@ -325,8 +333,8 @@ def parse_views(text: str) -> tuple[str, ...]:
 
 def check_outputs(args: argparse.Namespace) -> None:
     """Wrong endings are told before anything is opened."""
-    if args.log and args.log.suffix.lower() != ".jsonl":
-        raise ConfigError(f"--log {args.log}: expected a name that ends in .jsonl")
+    if args.log and args.log.suffix.lower() not in LOGS:
+        raise ConfigError(f"--log {args.log}: expected a name that ends in {', '.join(LOGS)}")
     if args.profile and not args.profile.lower().endswith(".json"):
         raise ConfigError(f"--profile {args.profile}: expected a name that ends in .json")
     if args.output and args.output.suffix and not args.output.is_dir():
@@ -407,7 +415,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
                 if needs_window:
                     raise
         if args.log:
-            log = parts.enter_context(contextlib.closing(JsonLinesLog(args.log)))
+            log = parts.enter_context(contextlib.closing(open_log(args.log, tracker.mesh_model.expression_names)))
         drawn = f"; renderer: {renderer.name}" if renderer else ""
         say(f"networks: {tracker.provider}, {config.runtime.threads} thread(s){drawn}")
         progress = Progress(source.frame_count_hint, enabled=not args.quiet and sys.stderr.isatty() and not window)

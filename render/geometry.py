@@ -35,6 +35,7 @@ class Geometry:
     albedo: np.ndarray  # (N, 3) float32, BGR, [0, 1]
     opacity: np.ndarray  # (N,) float32, [0, 1]
     nose_to_centre_mm: np.ndarray  # (3,) float32, model space: from the bridge of the nose to the middle of the head
+    codes: dict[str, np.ndarray]  # colours that tell the place on the face, (N, 3) float32, BGR, [0, 1]: pncc, uv
     model: MorphableModel | None = None  # for those that evaluate it themselves; None where only points are known
 
     @property
@@ -68,6 +69,7 @@ def geometry_of(model) -> Geometry:
         albedo=_albedo(model, mean, triangles, points),
         opacity=_opacity(model, mean, triangles),
         nose_to_centre_mm=centre - points[NOSE].mean(axis=0),
+        codes=_codes(model, mean),
         model=model if isinstance(model, MorphableModel) else None,
     )
 
@@ -97,6 +99,21 @@ def _albedo(model, mean: np.ndarray, triangles: np.ndarray, points: np.ndarray) 
     # the border of the lips follows the triangles: soften it
     share = _smooth(lips.astype(np.float32), triangles, inside)[:, None]
     return (albedo * (1 - share) + np.float32(LIPS) * share).astype(np.float32)
+
+
+def _codes(model, mean: np.ndarray) -> dict[str, np.ndarray]:
+    """Colours by the place on the face.
+
+    `pncc`: where a vertex lies in the box around the mean face; x, y, z as B, G, R, as 3DDFA wrote it. `uv`: u as R,
+    v as G, where the model has such a layout.
+    """
+    low, size = mean.min(axis=0, initial=np.inf), np.ptp(mean, axis=0) if len(mean) else np.ones(3)
+    known = np.asarray(getattr(model, "pncc", ()), np.float32).reshape(-1, 3)
+    codes = {"pncc": known if len(known) else ((mean - low) / np.maximum(size, 1e-6)).astype(np.float32)}
+    uv = np.asarray(getattr(model, "uv", ()), np.float32).reshape(-1, 2)
+    if len(uv):
+        codes["uv"] = np.column_stack([np.zeros(len(uv), np.float32), uv[:, 1], uv[:, 0]])
+    return codes
 
 
 def _in_region(model, name: str) -> np.ndarray:

@@ -30,6 +30,9 @@ from tracker.types import FaceTrack
 SHADERS = Path(__file__).parent / "shaders"
 SAMPLES = 4
 LAYER_STEP_PX = 128  # the faces' layer grows in these steps
+PAINTS = {"PAINT_SKIN": 0, "PAINT_DEPTH": 1, "PAINT_NORMALS": 2, "PAINT_CODE": 3}  # how the surface's shader colours
+# of the views; the others show their code
+PAINT_OF = {"mesh": "PAINT_SKIN", "depth": "PAINT_DEPTH", "normals": "PAINT_NORMALS"}
 
 
 def load_program(
@@ -73,22 +76,29 @@ class GlRenderer(Renderer):
         steps = {"DEPTH_MAP_ORIGIN": float(DEPTH_MAP_ORIGIN), "DEPTH_MAP_PER_MM": DEPTH_MAP_PER_MM}
         deform = load_program(context, "deform", ["place"], COLUMNS=COLUMNS, WEIGHTS=count_weights(geometry))
         self._faces = FaceShader(context, deform, geometry)
-        self._surface = load_program(context, "surface", COLUMNS=COLUMNS, **depth)
+        self._surface = load_program(context, "surface", COLUMNS=COLUMNS, **depth, **PAINTS)
         self._wire = load_program(context, "wire", COLUMNS=COLUMNS)
         self._values = load_program(context, "values", COLUMNS=COLUMNS, **steps)
         self._background, self._composite = load_program(context, "picture"), load_program(context, "composite")
         self._capsules = load_program(context, "capsules")
         self._strokes = context.buffer(reserve=36 * 512, dynamic=True)
-        painted = (*geometry.albedo.T, geometry.opacity) if geometry.vertex_count else np.zeros((4, 1))
-        albedo = context.buffer(np.column_stack(painted).astype(np.float32).tobytes())
+        painted = np.zeros((1, 4), np.float32)
+        if geometry.vertex_count:
+            painted = np.column_stack([geometry.albedo, geometry.opacity]).astype(np.float32)
+        albedo = context.buffer(painted.tobytes())
+        colours = {"": albedo}  # by the name of the code; the skin's has none
+        for name, code in geometry.codes.items():
+            painted[: len(code), :3], painted[:, 3] = code, 1
+            colours[name] = context.buffer(painted.tobytes())
         self._filled, self._wired, self._rings = {}, {}, {}
         for light, triangles in ((False, geometry.triangles), (True, geometry.light_triangles)):
             triangles = triangles if len(triangles) else np.zeros((1, 3), np.int32)
             spans, corners = rings(triangles, max(geometry.vertex_count, 1))
             self._rings[light] = number_texture(context, corners)
             spans, indices = context.buffer(spans.tobytes()), context.buffer(triangles.tobytes())
-            lit = [(albedo, "4f", "in_albedo"), (spans, "2i", "in_span")]
-            self._filled[light] = context.vertex_array(self._surface, lit, indices)
+            for name, colour in colours.items():
+                lit = [(colour, "4f", "in_albedo"), (spans, "2i", "in_span")]
+                self._filled[name, light] = context.vertex_array(self._surface, lit, indices)
             self._wired[light] = context.vertex_array(self._wire, [(albedo, "4f", "in_albedo")], indices)
             if not light:
                 self._valued = context.vertex_array(self._values, [], indices)
@@ -182,7 +192,7 @@ class GlRenderer(Renderer):
         context.viewport = (0, 0, width, height)
         context.disable(moderngl.BLEND)
         context.enable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
-        program, arrays = (self._wire, self._wired) if wire else (self._surface, self._filled)
+        program, code = self._wire if wire else self._surface, name if name in self.geometry.codes else ""
         program["pixel_to_clip"].write(pixel_to_clip(patch.rect, *_between(patch.surfaces)).T.tobytes())
         for face in patch.surfaces:
             light = face.light or wire
@@ -190,8 +200,8 @@ class GlRenderer(Renderer):
             if not wire:
                 self._rings[light].use(1)
                 program["px_per_mm"].value, program["origin_mm"].value = face.scale_px_per_mm, face.origin_mm
-                program["by_depth"].value = name == "depth"
-            arrays[light].render(moderngl.TRIANGLES)
+                program["paint"].value = PAINTS[PAINT_OF.get(name, "PAINT_CODE")]
+            (self._wired[light] if wire else self._filled[code, light]).render(moderngl.TRIANGLES)
         self._picture_fbo.use()
         context.viewport = (x0, y0, width, height)
         context.disable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)

@@ -76,10 +76,35 @@ def paint_depth(geometry: Geometry, triangles: np.ndarray, vertices: np.ndarray,
     return colours
 
 
+def paint_normals(geometry: Geometry, triangles: np.ndarray, vertices: np.ndarray, track: FaceTrack) -> np.ndarray:
+    """Where the surface looks: right as R, up as G, to the viewer as B; -1 to 1 over the range."""
+    normals = np.empty_like(vertices)
+    vertex_normals(vertices, triangles, normals)
+    return _opaque(0.5 + 0.5 * normals[:, ::-1] * np.float32([1, -1, 1]))
+
+
+def paint_pncc(geometry: Geometry, triangles: np.ndarray, vertices: np.ndarray, track: FaceTrack) -> np.ndarray:
+    """Which place of the face this is, by its place on the mean face."""
+    return _opaque(geometry.codes["pncc"])
+
+
+def paint_uv(geometry: Geometry, triangles: np.ndarray, vertices: np.ndarray, track: FaceTrack) -> np.ndarray:
+    """Which place of the face this is, by its place on the UV layout."""
+    return _opaque(geometry.codes["uv"])
+
+
+def _opaque(bgr: np.ndarray) -> np.ndarray:
+    """(N, 4) uint8 of colours (N, 3) in [0, 1]."""
+    return np.column_stack([np.rint(255 * bgr), np.full(len(bgr), 255)]).astype(np.uint8)
+
+
 SURFACE_VIEWS: dict[str, SurfaceView] = {
     "mesh": SurfaceView(paint_skin),
     "wire": SurfaceView(paint_wire, wire=True),
     "depth": SurfaceView(paint_depth),
+    "normals": SurfaceView(paint_normals),
+    "pncc": SurfaceView(paint_pncc),
+    "uv": SurfaceView(paint_uv),
 }
 
 

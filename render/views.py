@@ -21,7 +21,8 @@ OVERLAY_VIEWS: dict[str, Callable[[FaceTrack, Geometry], np.ndarray]] = {
 
 MAX_COORDINATE_PX = 1e6  # strokes beyond are damaged
 
-VIEWS = ("mesh", "wire", "axes", "box", "landmarks", "depth")  # in the order of the window's digits
+# in the order of the window's digits
+VIEWS = ("mesh", "wire", "axes", "box", "landmarks", "depth", "normals", "pncc", "uv")
 
 
 def overlay_capsules(name: str, tracks: Sequence[FaceTrack], geometry: Geometry) -> np.ndarray:
@@ -55,11 +56,13 @@ class Renderer:
         Raises
         ------
         RenderError
-            For a name that is not in VIEWS.
+            For a name that is not in VIEWS, and where the face model lacks what a view shows.
         """
         for name in views:
             if name not in VIEWS:
                 raise RenderError(f"expected views of {', '.join(VIEWS)}; found {name}")
+            if name == "uv" and name not in self.geometry.codes:
+                raise RenderError("view uv: expected a face model with a UV layout, found one without")
         self.views = tuple(views)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -82,6 +83,25 @@ def test_record_of_a_frame(networks, tmp_path):
     assert 180 < points[30, 1] < 280
     assert abs(face["pose"]["yaw_deg"]) < 30
     assert len(face["blendshapes"]) == 53
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_tables_say_what_the_lines_say(networks, tmp_path, suffix):
+    image = material("media", "images", "trump_hillary.jpg")
+    lines, table = tmp_path / "log.jsonl", tmp_path / f"log.{suffix}"
+    for log in (lines, table):
+        done = run("-f", image, "--log", log, *networks)
+        assert done.returncode == 0, done.stderr
+    if suffix == "csv":
+        with open(table, newline="", encoding="utf-8") as file:
+            found = list(csv.DictReader(file))
+    else:
+        found = pytest.importorskip("pyarrow.parquet").read_table(table).to_pylist()
+    faces = records(lines)[0]["faces"]
+    assert [int(row["id"]) for row in found] == [face["id"] for face in faces] == [1, 2]
+    for row, face in zip(found, faces, strict=True):
+        assert float(row["landmarks.30.x"]) == face["landmarks"][30][0]
+        assert float(row["blendshapes.jawOpen"]) == face["blendshapes"]["jawOpen"]
 
 
 def test_a_still_and_its_depth(networks, tmp_path):
@@ -235,7 +255,7 @@ def test_wrong_options(options, words):
     [
         (["--view", "mesh,fog"], ["fog", "known"]),
         (["-o", "out.gif"], ["out.gif", ".mp4"]),
-        (["--log", "log.txt"], [".jsonl"]),
+        (["--log", "log.txt"], [".jsonl", ".csv", ".parquet"]),
         (["--profile", "trace.txt"], [".json"]),
         (["--set", "tracker.max_face=3"], ["max_faces"]),
         (["--set", "tracker.max_faces=0"], ["at least 1"]),
@@ -316,16 +336,17 @@ def test_tiny_pictures(networks, tmp_path):
     assert cv2.imread(str(tmp_path / "out.png")).shape == (1, 1, 3)
 
 
-def test_a_full_disk_leaves_no_half_log_under_its_name(networks, empty_clip, tmp_path):
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_a_full_disk_leaves_no_half_log_under_its_name(networks, empty_clip, tmp_path, suffix):
     resource = pytest.importorskip("resource")  # limits the size of files, which stands for a full disk
-    log = tmp_path / "log.jsonl"
+    log = tmp_path / f"log.{suffix}"
     done = subprocess.run(
         [*APP, "-f", str(empty_clip), "--no-window", "--log", str(log), *map(str, networks)],
         capture_output=True, text=True, cwd=ROOT, check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
     )  # fmt: skip
-    assert_one_line(done, 1, "log.jsonl", "File too large", "log.partial.jsonl holds")
-    assert [path.name for path in tmp_path.iterdir()] == ["log.partial.jsonl"]
+    assert_one_line(done, 1, f"log.{suffix}", "File too large", f"log.partial.{suffix} holds")
+    assert [path.name for path in tmp_path.iterdir()] == [f"log.partial.{suffix}"]
 
 
 def test_a_full_disk_leaves_no_half_trace(networks, empty_clip, tmp_path):

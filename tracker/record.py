@@ -1,12 +1,12 @@
-"""The record of a frame: one JSON object a line."""
+"""The record of a frame, and the same as rows of a table."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Iterator
 
-from tracker.errors import SinkError
 from tracker.types import FaceTrack, Frame
+
+BOX, AXES = ("x0", "y0", "x1", "y1"), ("x", "y", "z")
 
 
 def frame_record(frame: Frame, faces: tuple[FaceTrack, ...]) -> dict:
@@ -43,44 +43,32 @@ def _face_record(face: FaceTrack) -> dict:
     }
 
 
-class JsonLinesLog:
-    """Writes records to `path`, which gets its name when the log is closed.
+def columns(blendshapes: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the columns of a record as a table, a row a face: the keys on the way to a value, joined by dots."""
+    return (
+        *("source", "frame", "time_s", "width", "height", "id", "state", "score"),
+        *(f"box.{name}" for name in BOX),
+        "detected",
+        *(f"pose.{name}" for name in ("yaw_deg", "pitch_deg", "roll_deg", "scale_px_per_mm")),
+        *(f"pose.translation_px.{axis}" for axis in AXES),
+        *(f"translation_mm.{axis}" for axis in AXES),
+        *(f"landmarks.{k}.{axis}" for k in range(68) for axis in AXES),
+        *(f"blendshapes.{name}" for name in blendshapes),
+    )
 
-    What was written so far is never lost: when writing fails it stays under the temporary name, its last line cut.
-    """
 
-    def __init__(self, path: Path):
-        self._path = path
-        self._failed = False
-        self._partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-        try:
-            self._file = open(self._partial, "w", encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise SinkError(
-                f"{path}: cannot be written ({error.strerror}); name a file in a folder that exists"
-            ) from error
+def rows(record: dict) -> list[dict]:
+    """The rows of a record as a table, by `columns`; what is null or not known has no entry."""
+    frame = {name: value for name, value in record.items() if name != "faces"}
+    return [frame | dict(_flat(face)) for face in record["faces"]]
 
-    def write(self, record: dict) -> None:
-        try:
-            self._file.write(json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n")
-        except OSError as error:
-            self._failed = True
-            raise self._error(error) from error
 
-    def close(self) -> None:
-        """Finish the file and give it its name."""
-        if self._file.closed:
-            return
-        try:
-            self._file.close()
-        except OSError as error:
-            raise self._error(error) from error
-        if not self._failed:
-            try:
-                self._partial.replace(self._path)
-            except OSError as error:
-                raise self._error(error) from error
-
-    def _error(self, error: OSError) -> SinkError:
-        reason = error.strerror or error
-        return SinkError(f"{self._path}: writing failed ({reason}); {self._partial} holds the lines so far")
+def _flat(values: dict, path: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in values.items():
+        if isinstance(value, list):
+            names = BOX if name == "box" else AXES if len(value) == len(AXES) else range(len(value))
+            value = dict(zip(names, value, strict=True))
+        if isinstance(value, dict):
+            yield from _flat(value, f"{path}{name}.")
+        elif value is not None:
+            yield f"{path}{name}", value

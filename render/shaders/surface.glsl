@@ -1,12 +1,12 @@
-// The mesh, its skin lit at the vertices or grey by its depth. Positions: deform.glsl.
+// The mesh, coloured at the vertices: lit skin, depth, normals, or a code of their own. Positions: deform.glsl.
 #if defined VERTEX_SHADER
 uniform mat4 pixel_to_clip;
 uniform sampler2D positions;
 uniform isampler2D rings;    // the triangles around a vertex, by their other corners
 uniform float px_per_mm;
 uniform float origin_mm;     // nearness of the model's origin
-uniform bool by_depth;
-in vec4 in_albedo;  // BGR, opacity
+uniform int paint;
+in vec4 in_albedo;  // BGR, opacity; or a code, 1
 in ivec2 in_span;   // of this vertex in `rings`
 centroid out vec4 colour;
 
@@ -36,8 +36,16 @@ vec4 skin(vec3 normal) {
 void main() {
     vec3 here = position(gl_VertexID);
     gl_Position = pixel_to_clip * vec4(here, 1.0);
-    float nearer = (here.z - origin_mm - DEPTH_FAR_MM) / (DEPTH_NEAR_MM - DEPTH_FAR_MM);
-    colour = by_depth ? vec4(vec3(clamp(40.0 + 215.0 * nearer, 40.0, 255.0) / 255.0), 1.0) : skin(normal_at(here));
+    if (paint == PAINT_SKIN) {
+        colour = skin(normal_at(here));
+    } else if (paint == PAINT_DEPTH) {
+        float nearer = (here.z - origin_mm - DEPTH_FAR_MM) / (DEPTH_NEAR_MM - DEPTH_FAR_MM);
+        colour = vec4(vec3(clamp(40.0 + 215.0 * nearer, 40.0, 255.0) / 255.0), 1.0);
+    } else if (paint == PAINT_NORMALS) {
+        colour = vec4(0.5 + 0.5 * normal_at(here).zyx * vec3(1.0, -1.0, 1.0), 1.0);
+    } else {
+        colour = in_albedo;
+    }
 }
 #else
 centroid in vec4 colour;

@@ -37,6 +37,7 @@ def egg(rows: int = 40, columns: int = 60) -> SimpleNamespace:
         mean=mean.astype(np.float32),
         triangles=triangles[area > 1e-3],
         landmark_vertices=front[np.linspace(0, len(front) - 1, 68).astype(int)],
+        uv=np.stack([phi.ravel() / (2 * np.pi), 1 - theta.ravel() / np.pi], axis=1).astype(np.float32),
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from render.cpu import CpuRenderer
 from render.geometry import geometry_of
+from render.surface import SURFACE_VIEWS
 from render.views import VIEWS
 from tests.render.heads import egg, noise, place
 from tracker.morphable import load_face_model
@@ -32,7 +33,7 @@ def compare(cpu, gl, image, tracks, view):
     return iou, difference.mean(), (difference <= 8).mean()
 
 
-@pytest.mark.parametrize("view", ["mesh", "wire", "depth"])
+@pytest.mark.parametrize("view", SURFACE_VIEWS)
 @pytest.mark.parametrize("pose", POSES)
 def test_the_two_agree_on_our_face(open_gl, pose, view):
     model = load_face_model(FACE_MODEL)

@@ -7,6 +7,7 @@ import pytest
 
 from render.cpu import CpuRenderer
 from render.geometry import geometry_of
+from render.surface import SURFACE_VIEWS
 from tests.render.heads import egg, noise, place
 from tracker.errors import RenderError
 from tracker.morphable import load_face_model, make_model, project
@@ -84,7 +85,7 @@ def test_coefficients_of_another_model_are_refused(model, open_gl, counts):
         open_gl(geometry_of(model), ("mesh",)).draw(noise(*SIZE_WH), (other,))
 
 
-@pytest.mark.parametrize("view", ["mesh", "wire", "depth"])
+@pytest.mark.parametrize("view", SURFACE_VIEWS)
 def test_coefficients_draw_what_vertices_draw(model, open_gl, view):
     geometry, image = geometry_of(model), noise(*SIZE_WH)
     tracks = (

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from render.geometry import geometry_of
+from render.surface import SURFACE_VIEWS
 from render.views import VIEWS
 from tests.render.heads import egg, noise, place, square
 from tracker.errors import RenderError
@@ -194,6 +195,41 @@ def test_the_depth_map_tells_millimetres(open_one):
     assert values.max() <= expected + 1
 
 
+@pytest.mark.parametrize(
+    ("turn", "bgr"),
+    # a flat face looks along its own z: to the viewer, to image left, up
+    [((0, 0), (255, 128, 128)), ((30, 0), (238, 128, 64)), ((0, -30), (238, 191, 128))],
+)
+def test_the_normals_view_tells_where_the_surface_looks(open_one, turn, bgr):
+    with open_one(geometry_of(FLAT), ("normals",)) as renderer:
+        picture = renderer.draw(np.zeros((120, 120, 3), np.uint8), (place(FLAT, *turn, at=(60, 60)),))
+    np.testing.assert_allclose(picture[60, 60].astype(int), bgr, atol=1)
+
+
+def test_pncc_tells_the_place_on_the_mean_face(open_one):
+    track = place(HEAD, 10, 5, scale=0.7)
+    nose = np.argmax(HEAD.mean[:, 2])
+    with open_one(GEOMETRY, ("pncc",)) as renderer:
+        picture = renderer.draw(np.zeros((200, 200, 3), np.uint8), (track,))
+    expected = 255 * (HEAD.mean[nose] - HEAD.mean.min(axis=0)) / np.ptp(HEAD.mean, axis=0)
+    x, y = track.vertices[nose, :2].astype(int)
+    np.testing.assert_allclose(picture[y, x].astype(int), expected, atol=6)
+
+
+def test_uv_tells_the_place_on_the_layout(open_one):
+    track = place(HEAD, -10, 5, scale=0.7)
+    there = np.argmin(np.linalg.norm(HEAD.mean - (30, 20, 90), axis=1))
+    with open_one(GEOMETRY, ("uv",)) as renderer:
+        picture = renderer.draw(np.zeros((200, 200, 3), np.uint8), (track,))
+    x, y = track.vertices[there, :2].astype(int)
+    np.testing.assert_allclose(picture[y, x].astype(int), (0, *(255 * HEAD.uv[there, ::-1])), atol=6)
+
+
+def test_a_model_without_uv_has_no_such_view(open_one):
+    with open_one(geometry_of(FLAT), ()) as renderer, pytest.raises(RenderError, match="expected a face model with"):
+        renderer.set_views(("uv",))
+
+
 def test_a_depth_map_wants_a_picture_first(open_one):
     with open_one(GEOMETRY, ()) as renderer, pytest.raises(RenderError, match="expected a picture"):
         renderer.depth_map()
@@ -202,7 +238,7 @@ def test_a_depth_map_wants_a_picture_first(open_one):
 def test_it_knows_whether_vertices_are_needed(open_one):
     with open_one(GEOMETRY, ("axes", "box", "landmarks")) as renderer:
         assert not renderer.needs_vertices
-        for view in ("mesh", "wire", "depth"):
+        for view in SURFACE_VIEWS:
             renderer.set_views(("axes", view))
             assert renderer.needs_vertices
 

@@ -1,0 +1,118 @@
+"""Records as lines and as tables say the same."""
+
+import builtins
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.render.heads import egg, place
+from tracker.errors import ConfigError, SinkError
+from tracker.log import GROUP_ROWS, LOGS, open_log
+from tracker.record import columns, frame_record, rows
+from tracker.types import Frame
+
+NAMES = ("eyeBlink_L", "jawOpen")
+HEAD = egg()
+
+
+def record_of(index, faces=2):
+    """A frame with faces; the first is placed in space, the second has neither place nor score."""
+    track = place(HEAD, 10 + index, 5, 2, scale=0.7)
+    placed = replace(track, translation_mm=np.float32([1, 2, 600]), blendshapes=dict.fromkeys(NAMES, 0.25))
+    bare = replace(track, id=2, score=None, blendshapes=dict.fromkeys(NAMES, 0.5))
+    frame = Frame(index, index / 30, np.zeros((30, 40, 3), np.uint8), source='a, "clip".mp4')
+    return frame_record(frame, (placed, bare)[:faces])
+
+
+def write(path, records):
+    log = open_log(path, NAMES)
+    for record in records:
+        log.write(record)
+    log.close()
+    log.close()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_rows_hold_every_number_of_the_record_under_its_column():
+    record = record_of(3)
+    (first, second), face = rows(record), record["faces"][0]
+    assert list(first) == [name for name in columns(NAMES) if name in first]
+    assert set(columns(NAMES)) - set(first) == set()
+    assert set(columns(NAMES)) - set(second) == {"score", *(f"translation_mm.{axis}" for axis in "xyz")}
+    assert (first["frame"], first["time_s"], first["id"], first["detected"]) == (3, 0.1, 1, face["detected"])
+    assert [first[f"box.{name}"] for name in ("x0", "y0", "x1", "y1")] == face["box"]
+    assert first["pose.yaw_deg"] == face["pose"]["yaw_deg"]
+    assert first["pose.translation_px.y"] == face["pose"]["translation_px"][1]
+    assert [first[f"landmarks.67.{axis}"] for axis in "xyz"] == face["landmarks"][67]
+    assert first["blendshapes.jawOpen"] == 0.25
+
+
+def test_csv_reads_back(tmp_path):
+    records = [record_of(0), record_of(1, faces=0), record_of(2, faces=1)]
+    write(tmp_path / "log.csv", records)
+    with open(tmp_path / "log.csv", newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    wanted = [row for record in records for row in rows(record)]
+    assert len(found) == 3 and tuple(found[0]) == columns(NAMES)
+    assert found == [{name: str(row.get(name, "")) for name in columns(NAMES)} for row in wanted]
+
+
+def test_csv_without_a_face_has_its_header(tmp_path):
+    write(tmp_path / "log.csv", [record_of(0, faces=0)])
+    assert (tmp_path / "log.csv").read_text().strip() == ",".join(columns(NAMES))
+
+
+def test_parquet_reads_back(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    records = [record_of(k) for k in range(GROUP_ROWS // 2 + 3)] + [record_of(9999, faces=0)]
+    write(tmp_path / "log.parquet", records)
+    file = parquet.ParquetFile(tmp_path / "log.parquet")
+    assert file.num_row_groups == 2  # memory does not grow with the video
+    found = file.read().to_pylist()
+    wanted = [row for record in records for row in rows(record)]
+    assert found == [{name: row.get(name) for name in columns(NAMES)} for row in wanted]
+
+
+def test_parquet_without_a_face_has_its_columns(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write(tmp_path / "log.parquet", [])
+    table = parquet.read_table(tmp_path / "log.parquet")
+    assert table.num_rows == 0 and tuple(table.column_names) == columns(NAMES)
+
+
+def test_parquet_without_its_library_says_what_to_do(tmp_path, monkeypatch):
+    known = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.startswith("pyarrow"):
+            raise ImportError(name)
+        return known(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ConfigError, match="pip install pyarrow"):
+        open_log(tmp_path / "log.parquet", NAMES)
+    assert not list(tmp_path.iterdir())
+
+
+def test_lines_read_back(tmp_path):
+    records = [record_of(0), record_of(1, faces=0)]
+    write(tmp_path / "log.jsonl", records)
+    assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == records
+
+
+@pytest.mark.parametrize("suffix", LOGS)
+def test_a_folder_that_is_missing(tmp_path, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    with pytest.raises(SinkError, match="cannot be written"):
+        open_log(tmp_path / "none" / f"log{suffix}", NAMES)
+
+
+@pytest.mark.parametrize("suffix", LOGS)
+def test_endings_in_capitals(tmp_path, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    write(tmp_path / f"log{suffix.upper()}", [record_of(0)])

@@ -1,0 +1,158 @@
+"""Files that the records of frames go to: JSON Lines, CSV, Parquet."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from tracker.errors import ConfigError, SinkError
+from tracker.record import columns, rows
+
+GROUP_ROWS = 2000  # of a Parquet file that are kept in memory
+TEXT, WHOLE = ("source", "state"), ("frame", "width", "height", "id")  # columns that hold no fractions
+
+
+class RecordLog:
+    """Writes records to `path`, which gets its name when the log is closed.
+
+    What was written so far is never lost: when writing fails it stays under the temporary name.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._failed = self._closed = False
+        self._partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+        try:
+            self._open()
+        except OSError as error:
+            raise SinkError(
+                f"{path}: cannot be written ({error.strerror or error}); name a file in a folder that exists"
+            ) from error
+
+    def write(self, record: dict) -> None:
+        """Add what `frame_record` told of a frame.
+
+        Raises
+        ------
+        SinkError
+            Where that fails, as on a full disk.
+        """
+        try:
+            self._write(record)
+        except OSError as error:
+            self._failed = True
+            raise self._error(error) from error
+
+    def close(self) -> None:
+        """Finish the file and give it its name."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._finish()
+            if not self._failed:
+                self._partial.replace(self._path)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: OSError) -> SinkError:
+        reason = error.strerror or error
+        return SinkError(f"{self._path}: writing failed ({reason}); {self._partial} holds what was written so far")
+
+    def _open(self) -> None:
+        raise NotImplementedError
+
+    def _write(self, record: dict) -> None:
+        raise NotImplementedError
+
+    def _finish(self) -> None:
+        raise NotImplementedError
+
+
+class JsonLinesLog(RecordLog):
+    """One JSON object a line, a line a frame."""
+
+    def _open(self) -> None:
+        self._file = open(self._partial, "w", encoding="utf-8", newline="\n")
+
+    def _write(self, record: dict) -> None:
+        self._file.write(json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n")
+
+    def _finish(self) -> None:
+        self._file.close()
+
+
+class CsvLog(RecordLog):
+    """A header, then a row a face."""
+
+    def __init__(self, path: Path, blendshapes: tuple[str, ...]):
+        self._columns = columns(blendshapes)
+        super().__init__(path)
+
+    def _open(self) -> None:
+        self._file = open(self._partial, "w", encoding="utf-8", newline="")
+        self._writer = csv.DictWriter(self._file, self._columns)
+        self._writer.writeheader()
+
+    def _write(self, record: dict) -> None:
+        self._writer.writerows(rows(record))
+
+    def _finish(self) -> None:
+        self._file.close()
+
+
+class ParquetLog(RecordLog):
+    """A row a face, for tools that analyse tables; pyarrow writes it, where that is installed."""
+
+    def __init__(self, path: Path, blendshapes: tuple[str, ...]):
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError as error:
+            raise ConfigError(f"--log {path}: Parquet needs pyarrow; pip install pyarrow, or name a .csv") from error
+        self._arrow = pyarrow
+        kinds = dict.fromkeys(TEXT, pyarrow.string()) | dict.fromkeys(WHOLE, pyarrow.int64())
+        kinds["detected"] = pyarrow.bool_()
+        self._schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in columns(blendshapes)])
+        self._rows: list[dict] = []
+        super().__init__(path)
+
+    def _open(self) -> None:
+        self._writer = self._arrow.parquet.ParquetWriter(self._partial, self._schema)
+
+    def _write(self, record: dict) -> None:
+        self._rows += rows(record)
+        if len(self._rows) >= GROUP_ROWS:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        self._writer.write_table(self._arrow.Table.from_pylist(self._rows, schema=self._schema))
+        self._rows = []
+
+    def _finish(self) -> None:
+        if self._rows and not self._failed:
+            self._write_group()
+        self._writer.close()
+
+
+LOGS = {".jsonl": JsonLinesLog, ".csv": CsvLog, ".parquet": ParquetLog}
+
+
+def open_log(path: Path, blendshapes: tuple[str, ...]) -> RecordLog:
+    """A log of the kind that the name's ending asks for.
+
+    Parameters
+    ----------
+    path : ends in one of LOGS
+    blendshapes : the names that the face model has; they are columns
+
+    Raises
+    ------
+    SinkError
+        Where the file cannot be written.
+    ConfigError
+        Where a kind needs a library that is missing.
+    """
+    kind = LOGS[path.suffix.lower()]
+    return kind(path) if kind is JsonLinesLog else kind(path, blendshapes)
