@@ -23,6 +23,7 @@ ANNOTATED_WEIGHT = 2.0
 SHUT_WEIGHT = 2.0
 MADE_PX = 300.0  # what made faces count as, where the size tells how sure labels are
 EXPRESSION_STD, EXPRESSION_BETA = 0.25, 0.3
+SHOWN_WEIGHT = 5.0
 MESH_EVERY = 4  # every n-th of MediaPipe's points is learnt
 
 
@@ -190,8 +191,10 @@ class ParamsGoal(PointsGoal):
         # of these the coefficients are known, not fitted
         rendered = self.table["group"] == "rendered"
         self.exact = torch.from_numpy(rendered.astype(np.float32)).to(device)
-        spread = coefficients[rendered, 0].std(axis=0) if rendered.any() else np.ones(coefficients.shape[2])
-        self.spread = torch.from_numpy(np.maximum(spread, 0.05).astype(np.float32)).to(device)
+        self.spread = torch.ones(coefficients.shape[2], device=device)
+        if rendered.any():
+            self.spread = exact_spread(torch.from_numpy(coefficients[rendered, 0]), self.model.shape_count).to(device)
+        self.shown_by_shape = shape_shown(self.model)
         # the points of a photograph hardly tell these from the shape, so its fit says nothing of them
         told = [not name.startswith(fit.VAGUE) for name in self.model.names]
         self.told = torch.tensor(told, dtype=torch.float32, device=device)
@@ -269,8 +272,9 @@ class ParamsGoal(PointsGoal):
         terms["expression"] = (apart * fitted).sum() / fitted.sum().clamp(min=1)
         # as shares of what guessing the mean would be off by
         exact = real * self.exact[face]
-        apart = ((coefficients - truth) / self.spread).square()
-        terms["exact_shape"] = (apart[:, :shapes].mean(1) * exact).sum() / exact.sum().clamp(min=1)
+        apart = ((coefficients - truth) / self.spread).square() * shown_weight(truth, shapes)
+        shape_apart = (apart[:, :shapes] * self.shown_by_shape).mean(1)
+        terms["exact_shape"] = (shape_apart * exact).sum() / exact.sum().clamp(min=1)
         terms["exact_expression"] = (apart[:, shapes:].mean(1) * exact).sum() / exact.sum().clamp(min=1)
         eye = real * self.eye_weight[face] * ~self.blink[face, 0, 0].isnan()
         shut = (coefficients[:, shapes:][:, self.eyes] - self.blink[face, flip].nan_to_num()).abs().mean(1)
@@ -325,6 +329,36 @@ class ParamsGoal(PointsGoal):
         known = ~np.isnan(self.table["blink"][rows, 0])
         blink = float(np.abs(told[known] - self.table["blink"][rows][known]).mean())
         return landmark_errors(points, truth) | {"blink": round(blink, 4)}
+
+
+def shown_weight(exact: torch.Tensor, shape_count: int) -> torch.Tensor:
+    """How much each of the coefficients (n, Ks + Ke) is learnt, (n, Ks + Ke).
+
+    Most faces do not show most expressions. Learnt alike, "hardly" would be the safe answer for those that do, too; so
+    there an expression weighs more the more of it is shown.
+    """
+    shown = exact.clone()
+    shown[:, :shape_count] = 0
+    return 1 + SHOWN_WEIGHT * shown
+
+
+def shape_shown(model: fit.FacePoints) -> torch.Tensor:
+    """How much each mode of the shape moves the face, squared, (Ks,), mean 1; what pose and size do is not counted."""
+    points = model.mean[model.cloud] - model.mean[model.cloud].mean(0)
+    axes = torch.eye(3, device=points.device)
+    shifts = [axis.expand_as(points) for axis in axes]
+    turns = [torch.linalg.cross(shift, points) for shift in shifts]
+    pose = torch.linalg.qr(torch.stack([move.flatten() for move in (*shifts, *turns, points)], dim=1))[0]
+    modes = model.basis[: model.shape_count, model.cloud].flatten(1)
+    size = (modes - modes @ pose @ pose.T).square().sum(1)
+    return size / size.mean()
+
+
+def exact_spread(exact: torch.Tensor, shape_count: int) -> torch.Tensor:
+    """By what guessing the mean of (n, Ks + Ke) would be off, (Ks + Ke,), as `shown_weight` weighs it."""
+    weight = shown_weight(exact, shape_count)
+    mean = (weight * exact).sum(0) / weight.sum(0)
+    return (weight * (exact - mean).square()).mean(0).sqrt().clamp(min=0.05)
 
 
 def lids(points: torch.Tensor) -> torch.Tensor:

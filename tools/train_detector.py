@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from tools.curves import draw
 from tools.data import detection
+from tools.feeding import offer
 from tools.grow import grow
 from tools.models.faceboxes import FaceBoxes, boxes_at, grid_points
 
@@ -255,7 +256,8 @@ def _supply(out, settings: dict, cache: Path, step: int) -> None:
     for number in itertools.count(step):
         pictures = range(number * settings["batch"], (number + 1) * settings["batch"])
         images, faces, unsure = zip(*map(sampler.sample, pictures), strict=True)
-        out.put((np.stack(images), list(faces), list(unsure)))
+        if not offer(out, (np.stack(images), list(faces), list(unsure))):
+            return
 
 
 if __name__ == "__main__":

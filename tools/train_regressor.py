@@ -25,6 +25,7 @@ import torch
 from tools import goals
 from tools.curves import draw
 from tools.data.augment import Recipe, Sampler
+from tools.feeding import offer
 from tools.grow import grow
 from tools.models.regressor import FaceNet
 
@@ -39,11 +40,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", type=Path, help="a checkpoint to begin with, of the same or a smaller net")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--bfloat16", action="store_true", help="mixed precision on a CPU, too: for AVX-512 BF16")
     args = parser.parse_args()
-    train(tomllib.loads(args.config.read_text()), args.data, args.out, args.init, args.threads)
+    config = tomllib.loads(args.config.read_text())
+    train(config, args.data, args.out, args.init, args.threads, args.bfloat16)
 
 
-def train(config: dict, data: Path, folder: Path, init: Path | None, threads: int) -> None:
+def train(config: dict, data: Path, folder: Path, init: Path | None, threads: int, mixed: bool = False):
     """Train to the end of the recipe; a checkpoint every three minutes."""
     torch.set_num_threads(threads)
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -83,7 +86,7 @@ def train(config: dict, data: Path, folder: Path, init: Path | None, threads: in
                 group["lr"] = learning_rate(seen, total, settings["lr"], settings["warmup"])
             sample = {name: torch.from_numpy(array).to(device) for name, array in feeder.next().items()}
             net.train()
-            with torch.autocast(device.type, torch.bfloat16, enabled=cuda):
+            with torch.autocast(device.type, torch.bfloat16, enabled=cuda or mixed):
                 out = shared(sample["crops"])
             terms = goal.losses({name: head.float() for name, head in out.items()}, sample)
             loss = sum(terms.values())
@@ -181,8 +184,8 @@ def _feed(queue, data: Path, recipe: Recipe, batch: int, seed: int, groups: dict
     cv2.setNumThreads(1)
     table, rows, weights = goals.training_rows(data, groups)
     sampler = Sampler(data, table, rows, weights, recipe, seed)
-    while True:
-        queue.put(sampler.batch(batch))
+    while offer(queue, sampler.batch(batch)):
+        pass
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """The network, its samples, its training and its export, on data of a few pictures."""
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -127,6 +130,60 @@ def test_a_perfect_answer_costs_nothing(data):
         assert value.item() == pytest.approx(0, abs=2e-3), name
 
 
+def test_what_a_face_shows_weighs_more():
+    exact = torch.tensor([[2.0, 0.0, 0.5], [-1.0, 1.0, 0.0]])
+    more = goals.SHOWN_WEIGHT
+    weight = goals.shown_weight(exact, shape_count=1)
+    assert weight.tolist() == [[1, 1, 1 + more / 2], [1, 1 + more, 1]]
+    # guessing the weighted mean of a column is off by its spread, so that it costs 1
+    spread = goals.exact_spread(exact, shape_count=1)
+    mean = (weight * exact).sum(0) / weight.sum(0)
+    cost = (weight * ((exact - mean) / spread).square()).mean(0)
+    np.testing.assert_allclose(cost, 1, rtol=1e-5)
+    assert spread[0].item() == pytest.approx(1.5)
+
+
+def test_modes_that_pose_could_do_as_well_count_little():
+    model = fit.load_points(ROOT / "weights" / "face_model.npz")
+    points = model.mean - model.mean[model.cloud].mean(0)
+    size, turn, wide = points, torch.linalg.cross(torch.tensor([0.0, 1, 0]).expand_as(points), points), points.clone()
+    wide[:, 1:] = 0
+    rows = torch.stack([size, turn, torch.ones_like(points), wide, 2 * wide])
+    shown = goals.shape_shown(dataclasses.replace(model, basis=rows, shape_count=5))
+    assert shown[:3].max() < 1e-4
+    assert shown[4] / shown[3] == pytest.approx(4, rel=1e-3) and shown.mean() == pytest.approx(1, rel=1e-5)
+
+
+def test_a_feeder_does_not_outlive_its_training():
+    code = (
+        "import multiprocessing, os, sys, time\n"
+        "from tests.tools.training_data import feed_for_ever\n"
+        "if __name__ == '__main__':\n"
+        "    context = multiprocessing.get_context('spawn')\n"
+        "    queue = context.Queue(1)\n"
+        "    process = context.Process(target=feed_for_ever, args=(queue,), daemon=True)\n"
+        "    process.start()\n"
+        "    queue.get()\n"
+        "    print(process.pid, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    training = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    feeder = int(training.stdout.readline())
+    training.kill()
+    training.wait()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and _runs(feeder):
+        time.sleep(0.1)
+    assert not _runs(feeder)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 @pytest.mark.parametrize("goal", ["points", "params"])
 def test_training_resumes_and_writes_what_it_did(data, tmp_path, goal):
     train_regressor.train(config_of(goal, 24), data, tmp_path, None, threads=1)
@@ -139,6 +196,12 @@ def test_training_resumes_and_writes_what_it_did(data, tmp_path, goal):
         rows = list(csv.DictReader(file))
     assert [row["seen"] for row in rows] == ["24", "40"] and float(rows[0]["nme"]) > 0
     assert any(not torch.equal(first["net"][name], second["net"][name]) for name in first["net"])
+
+
+def test_mixed_precision_on_a_processor(data, tmp_path):
+    train_regressor.train(config_of("params", 16), data, tmp_path, None, threads=1, mixed=True)
+    state = torch.load(tmp_path / "last.pt")
+    assert all(value.dtype != torch.bfloat16 and value.isfinite().all() for value in state["net"].values())
 
 
 def test_a_larger_network_begins_where_the_small_one_ended():

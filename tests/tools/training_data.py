@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tools.data.crops import SIZE_PX
+from tools.feeding import offer
 from tracker.morphable import load_face_model
 from tracker.weights import ROOT
 
@@ -44,3 +45,9 @@ def write(folder: Path) -> Path:
     images.tofile(folder / "faces.u8")
     rng.integers(0, 255, (3, 256, 256, 3), np.uint8).tofile(folder / "backgrounds.u8")
     return folder
+
+
+def feed_for_ever(queue) -> None:
+    """What a feeding process does, with nothing in its batches."""
+    while offer(queue, 0):
+        pass

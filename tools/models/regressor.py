@@ -27,6 +27,7 @@ class Separable(nn.Module):
 
     def __init__(self, channels: int, kernel: int):
         super().__init__()
+        self.wide = kernel > 3
         self.body = nn.Sequential(
             nn.Conv2d(channels, channels, kernel, 1, kernel // 2, groups=channels, bias=False),
             nn.BatchNorm2d(channels),
@@ -36,7 +37,12 @@ class Separable(nn.Module):
         )
 
     def forward(self, x):
-        return torch.relu(x + self.body(x))
+        if not self.wide:
+            return torch.relu(x + self.body(x))
+        # in bfloat16 a processor's way back through large depthwise kernels takes three times that of float32
+        with torch.autocast(x.device.type, enabled=False):
+            spread = self.body[0](x.float())
+        return torch.relu(x + self.body[1:](spread.to(x.dtype)))
 
 
 class Backbone(nn.Module):
