@@ -36,6 +36,8 @@ if __name__ == "__main__" and hasattr(LIBC, "mallopt"):
     LIBC.mallopt(-8, 1)  # M_ARENA_MAX: what one thread frees, another uses
 
 from detect import DetectorConfig, open_detector
+from render.export import MeshExport
+from render.geometry import geometry_of
 from render.image import ImageSink
 from render.renderer import VIEWS, open_renderer
 from render.video import OutputConfig, open_video_sink
@@ -132,7 +134,7 @@ class Progress:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def run(source: Source, tracker: FaceTracker, renderer, sink, window, log, stages, progress, summary, sync=False):
+def run(source: Source, tracker: FaceTracker, renderer, sink, window, log, export, stages, progress, summary, sync):
     """The whole of facet: every frame is read, tracked, drawn, shown, written and recorded."""
     pace = EvenDelay() if sync else Pace(enabled=not source.live and not source.still)
     with frames_of(source) as frames:
@@ -149,8 +151,12 @@ def run(source: Source, tracker: FaceTracker, renderer, sink, window, log, stage
                     window.show(frame.image, faces, stages.last_ms("frame"))
             if log:
                 log.write(frame_record(frame, faces))
+            if export:
+                export.write(frame, faces)
             summary.add(frame, faces)
             progress(summary.frames)
+            if export and export.done and not (sink or window or log):
+                break
             if window and not handle_keys(window, tracker, renderer, frame, pause=source.still):
                 break
 
@@ -295,6 +301,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--renderer", choices=("auto", "gl", "cpu"), default="auto", help="default auto: the faster here"
     )
     output.add_argument("--log", type=path_option, metavar="PATH", help="records of all frames: .jsonl, .csv, .parquet")
+    output.add_argument("--export", type=path_option, metavar="DIR", help="every face as .obj, .ply and .glb")
+    output.add_argument("--at", type=int, metavar="N", help="the frame of a video that --export takes")
     output.add_argument(
         "--profile", nargs="?", const="", metavar="PATH", help="latencies by stage; .json: Chrome trace"
     )
@@ -317,6 +325,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
             parser.error(f"--faces must be at least 1, got {args.faces}")
         if args.max_frames is not None and args.max_frames < 1:
             parser.error(f"--max-frames must be at least 1, got {args.max_frames}")
+        if args.at is not None and (args.at < 0 or args.export is None):
+            parser.error(f"--at N names the frame for --export DIR, from 0; got {args.at}")
         if not 0 <= args.start < float("inf"):
             parser.error(f"--start must be at least 0, got {args.start}")
     return args
@@ -385,8 +395,8 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
     check_outputs(args)
     if args.file == "-" and not (config.source.size and config.source.fps):
         raise ConfigError("-f -: raw frames need --set source.size=WxH and --set source.fps=F")
-    wants_window = not args.no_window and (args.output is None or args.webcam is not None)
-    needs_window = wants_window and not (args.output or args.log or args.profile is not None)
+    wants_window = not args.no_window and (not (args.output or args.export) or args.webcam is not None)
+    needs_window = wants_window and not (args.output or args.log or args.export or args.profile is not None)
     if wants_window and not has_display():
         if needs_window:
             raise RenderError("no display to show a window on; write a file with -o OUT or --log PATH")
@@ -401,7 +411,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         if args.sync and not source.live:
             raise ConfigError(f"--sync: expected a camera or a live stream, found {source.name}")
         tracker = parts.enter_context(contextlib.closing(build_tracker(config, stages, source.live)))
-        renderer = sink = window = log = None
+        renderer = sink = window = log = export = None
         if args.output or wants_window:
             renderer = parts.enter_context(open_renderer(args.renderer, tracker.mesh_model, views))
             tracker.with_vertices = renderer.needs_vertices
@@ -416,6 +426,10 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
                     raise
         if args.log:
             log = parts.enter_context(contextlib.closing(open_log(args.log, tracker.mesh_model.expression_names)))
+        if args.export:
+            if source.still != (args.at is None):
+                raise ConfigError(f"--export {args.export}: of a video --at N names the frame; of images all are taken")
+            export = MeshExport(args.export, geometry_of(tracker.mesh_model), args.at)
         drawn = f"; renderer: {renderer.name}" if renderer else ""
         say(f"networks: {tracker.provider}, {config.runtime.threads} thread(s){drawn}")
         progress = Progress(source.frame_count_hint, enabled=not args.quiet and sys.stderr.isatty() and not window)
@@ -427,13 +441,16 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         if hasattr(LIBC, "malloc_trim"):
             LIBC.malloc_trim(0)  # what loading took and gave back
         try:
-            run(source, tracker, renderer, sink, window, log, stages, progress, summary, args.sync)
+            run(source, tracker, renderer, sink, window, log, export, stages, progress, summary, args.sync)
         finally:
             with uninterrupted():  # an output that was interrupted is finished all the same
                 parts.close()
             say(summary.text(args.output, "image" if source.still else "frame"))
             if args.profile is not None:
                 report_profile(stages, summary, source, args.profile, say)
+    if export and not export.heads:
+        where = "" if args.at is None else f" in frame {args.at}" if export.done else f": there is no frame {args.at}"
+        raise SinkError(f"--export {args.export}: found no face{where}")
     for line in source.skipped:
         print(f"skipped: {line}", file=sys.stderr)
     return 1 if source.skipped else 0

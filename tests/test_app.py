@@ -117,6 +117,34 @@ def test_a_still_and_its_depth(networks, tmp_path):
     assert 0.01 < (depth > 0).mean() < 0.5
 
 
+def test_faces_of_a_still_as_meshes(networks, tmp_path):
+    done = run("-f", material("media", "images", "trump_hillary.jpg"), "--export", tmp_path / "heads", *networks)
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in (tmp_path / "heads").iterdir())
+    assert names == sorted(f"trump_hillary_{k}.{kind}" for k in (1, 2) for kind in ("glb", "mtl", "obj", "ply", "png"))
+
+
+def test_the_face_of_a_frame_as_a_mesh(networks, tmp_path):
+    out = tmp_path / "heads"
+    done = run("-f", ROOT / "samples" / "demo.mp4", "--export", out, "--at", 5, *networks)
+    assert done.returncode == 0, done.stderr
+    assert "6 frames" in done.stdout  # nothing else was asked for
+    assert (out / "demo_000005_1.glb").stat().st_size > 1e6
+    assert cv2.imread(str(out / "demo_000005_1.png")).std() > 10
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        ([], 2, ["--at N"]),
+        (["--at", 900], 1, ["no frame 900"]),
+        (["--at", 0], 1, ["found no face in frame 0"]),
+    ],
+)
+def test_exports_that_cannot_be(networks, empty_clip, tmp_path, options, status, words):
+    assert_one_line(run("-f", empty_clip, "--export", tmp_path / "heads", *options, *networks), status, *words)
+
+
 def test_a_folder_of_images(networks, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()

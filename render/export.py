@@ -1,0 +1,118 @@
+"""Writes the faces of a picture as meshes that other programs open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from render.geometry import Geometry, vertex_normals
+from render.mesh_files import Head, file_names, write_head
+from render.surface import scale_px_per_mm
+from render.unwrap import seen_share, skin_triangles, texture, vertex_colours
+from tracker.errors import RenderError, SinkError
+from tracker.morphable import MorphableModel, project
+from tracker.types import FaceTrack, Frame
+
+
+class MeshExport:
+    """Meshes in a folder, named after the picture, the frame of a video, and the face.
+
+    Parameters
+    ----------
+    folder : made where absent
+    geometry : of the face model that the tracker draws
+    frame_index : of a video, the frame whose faces are written; None writes those of every picture
+
+    Attributes
+    ----------
+    heads : how many were written
+    done : whether the one frame has passed
+
+    Raises
+    ------
+    RenderError
+        Where the face model has no triangles.
+    SinkError
+        Where the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, geometry: Geometry, frame_index: int | None):
+        if geometry.model is None or not len(geometry.triangles):
+            raise RenderError("--export: expected a face model with triangles, found one of points")
+        self.folder, self.heads, self.done = folder, 0, False
+        self._geometry, self._frame_index = geometry, frame_index
+        self._taken: set[str] = set()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"--export {folder}: cannot be made ({error.strerror or error})") from error
+
+    def write(self, frame: Frame, faces: tuple[FaceTrack, ...]) -> None:
+        """Write the faces of a frame, if it is one that is wanted.
+
+        Raises
+        ------
+        SinkError
+            Where a file cannot be written, or would replace the picture it came from.
+        """
+        if self._frame_index is not None and frame.index != self._frame_index:
+            return
+        self.done = self._frame_index is not None
+        for face in faces:
+            stem = self._stem(frame, face)
+            for name in file_names(stem).values():
+                if (self.folder / name).exists() and (self.folder / name).samefile(frame.source):
+                    raise SinkError(f"{self.folder / name}: the export would replace the input; choose another folder")
+            try:
+                write_head(head_of(frame.image, face, self._geometry), self.folder, stem)
+            except OSError as error:
+                where = error.filename or self.folder
+                raise SinkError(f"{where}: cannot be written ({error.strerror or error})") from error
+            self.heads += 1
+
+    def _stem(self, frame: Frame, face: FaceTrack) -> str:
+        stem = Path(frame.source.rstrip("/")).stem or "picture"
+        if self._frame_index is not None:
+            stem = f"{stem}_{frame.index:06d}"
+        name, number = f"{stem}_{face.id}", 1
+        while name.lower() in self._taken:  # pictures of one name, from several folders or of several kinds
+            number += 1
+            name = f"{stem}-{number}_{face.id}"
+        self._taken.add(name.lower())
+        return name
+
+
+def head_of(image: np.ndarray, face: FaceTrack, geometry: Geometry) -> Head:
+    """A tracked face as a mesh with the colours that a picture, (H, W, 3) uint8 BGR, shows of it."""
+    model = geometry.model
+    neutral = model.bake(face.shape)
+    vertices = model.vertices(face.shape, face.expression, neutral)
+    placed = project(vertices, np.ascontiguousarray(face.model_to_image, np.float32))
+    seen = seen_share(placed, geometry.triangles, scale_px_per_mm(face))
+    down = vertices * np.float32([1, -1, 1])
+    normals = np.empty_like(down)
+    vertex_normals(down, geometry.triangles, normals)
+    textured = skin_triangles(geometry)
+    return Head(
+        neutral=neutral,
+        vertices=vertices,
+        normals=normals * np.float32([1, -1, 1]),
+        colours=vertex_colours(image, placed, seen, geometry.albedo),
+        triangles=geometry.triangles,
+        textured=textured,
+        uv=model.uv,
+        texture=texture(image, placed, geometry, seen) if textured.any() else None,
+        blendshapes=_blendshapes(model, face),
+    )
+
+
+def _blendshapes(model: MorphableModel, face: FaceTrack) -> dict:
+    """What `Head.blendshapes` holds of a model that names its expressions."""
+    found = {}
+    for k, name in enumerate(model.expression_names):
+        span = slice(*model.expression_start[k : k + 2])
+        at, by = model.expression_vertex[span], model.expression_delta[span]
+        order = np.argsort(at)
+        found[name] = float(face.expression[k]), at[order], by[order]
+    return found

@@ -1,0 +1,210 @@
+"""Meshes as files: Wavefront OBJ, PLY and binary glTF."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+FLOAT, UINT32, UINT8 = 5126, 5125, 5121  # glTF's component types
+VERTICES, INDICES = 34962, 34963  # and what a buffer is for
+MM_PER_M = 1000.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """A face to be written; model space: millimetres, y up, z to where it looks."""
+
+    neutral: np.ndarray  # (N, 3) float32, without expression
+    vertices: np.ndarray  # (N, 3) float32, with it
+    normals: np.ndarray  # (N, 3) float32, of `vertices`
+    colours: np.ndarray  # (N, 3) uint8, BGR
+    triangles: np.ndarray  # (F, 3) int32, counter-clockwise from outside
+    textured: np.ndarray  # (F,) bool, which have a place on the texture
+    uv: np.ndarray  # (N, 2) float32, origin bottom left; (0, 2) without texture
+    texture: np.ndarray | None  # (S, S, 3) uint8, BGR
+    blendshapes: dict[str, tuple[float, np.ndarray, np.ndarray]] = field(default_factory=dict)
+    # name -> weight, vertices (M,) ascending, offsets (M, 3) float32, mm
+
+
+def ply(head: Head) -> bytes:
+    """A PLY file, binary, with normals and colours at the vertices."""
+    kinds = [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")]
+    kinds += [(name, "u1") for name in ("red", "green", "blue")]
+    rows = np.empty(len(head.vertices), kinds)
+    for names, values in ((kinds[:3], head.vertices), (kinds[3:6], head.normals), (kinds[6:], head.colours[:, ::-1])):
+        for (name, _), column in zip(names, values.T, strict=True):
+            rows[name] = column
+    faces = np.empty(len(head.triangles), [("count", "u1"), ("corners", "<i4", 3)])
+    faces["count"], faces["corners"] = 3, head.triangles
+    words = {"<f4": "float", "u1": "uchar"}
+    header = [
+        *("ply", "format binary_little_endian 1.0", "comment millimetres, y up", f"element vertex {len(rows)}"),
+        *(f"property {words[kind]} {name}" for name, kind in kinds),
+        *(f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header"),
+    ]
+    return ("\n".join(header) + "\n").encode() + rows.tobytes() + faces.tobytes()
+
+
+def obj(head: Head, materials: str) -> bytes:
+    """An OBJ file that uses the material file of this name; colours at the vertices, as most programs read them."""
+    lines = ["# millimetres, y up", f"mtllib {materials}"]
+    colours = head.colours[:, ::-1] / 255.0
+    lines += _rows("v", np.column_stack([head.vertices, colours]))
+    lines += _rows("vt", head.uv)
+    lines += _rows("vn", head.normals)
+    for material, of in (("skin", head.textured), ("inside", ~head.textured)):
+        if of.any():
+            lines.append(f"usemtl {material}")
+            form = "{0}/{0}/{0}" if material == "skin" else "{0}//{0}"
+            lines += ["f " + " ".join(form.format(i + 1) for i in corners) for corners in head.triangles[of]]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _rows(kind: str, values: np.ndarray) -> list[str]:
+    return [f"{kind} {' '.join(f'{value:.4f}' for value in row)}" for row in values.tolist()]
+
+
+def mtl(texture_name: str | None) -> bytes:
+    """The materials of an OBJ file."""
+    plain = "Ka 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\n"
+    picture = f"map_Kd {texture_name}\n" if texture_name else ""
+    return f"newmtl skin\n{plain}{picture}\nnewmtl inside\n{plain}".encode()
+
+
+def glb(head: Head, name: str) -> bytes:
+    """A binary glTF 2.0 file, in metres: the neutral face with blendshapes as morph targets, set as they were seen."""
+    file = _Buffers()
+    base = head.neutral if head.blendshapes else head.vertices
+    attributes = {
+        "POSITION": file.vectors(base / MM_PER_M, bounds=True),
+        "NORMAL": file.vectors(head.normals),
+    }
+    colour = np.column_stack([_linear(head.colours[:, ::-1]), np.full(len(base), 255, np.uint8)])
+    targets = [{"POSITION": file.sparse(len(base), at, by / MM_PER_M)} for _, at, by in head.blendshapes.values()]
+    primitives = []
+    for material, of in ((0, head.textured), (1, ~head.textured)):
+        if not of.any():
+            continue
+        more = {}
+        if material == 0:
+            flipped = np.column_stack([head.uv[:, 0], 1 - head.uv[:, 1]])
+            more["TEXCOORD_0"] = file.add(flipped.astype("<f4"), FLOAT, "VEC2", VERTICES)
+        else:
+            more["COLOR_0"] = file.add(colour, UINT8, "VEC4", VERTICES, normalized=True)
+        indices = file.add(head.triangles[of].astype("<u4").ravel(), UINT32, "SCALAR", INDICES)
+        primitive = {"attributes": attributes | more, "indices": indices, "material": material}
+        primitives.append(primitive | ({"targets": targets} if targets else {}))
+    rough = {"metallicFactor": 0.0, "roughnessFactor": 0.8}
+    mesh = {"name": name, "primitives": primitives}
+    if targets:
+        mesh |= {
+            "weights": [round(float(weight), 4) for weight, _, _ in head.blendshapes.values()],
+            "extras": {"targetNames": list(head.blendshapes)},
+        }
+    scene = {
+        "asset": {"version": "2.0", "generator": "facet"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "name": name}],
+        "meshes": [mesh],
+        "materials": [{"name": "skin", "pbrMetallicRoughness": dict(rough)}, {"name": "inside"}],
+    }
+    scene["materials"][1]["pbrMetallicRoughness"] = rough
+    if head.texture is not None:
+        view = file.view(cv2.imencode(".png", head.texture)[1].tobytes())
+        scene["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
+        scene |= {"images": [{"bufferView": view, "mimeType": "image/png"}], "textures": [{"source": 0}]}
+    return file.binary(scene)
+
+
+def _linear(srgb: np.ndarray) -> np.ndarray:
+    """Colours at vertices are linear in glTF; uint8 in, uint8 out."""
+    value = srgb / 255.0
+    value = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    return np.rint(255 * value).astype(np.uint8)
+
+
+class _Buffers:
+    """The numbers of a glTF file: one buffer, its views, and the accessors that read them."""
+
+    def __init__(self):
+        self._data, self._views, self._accessors = bytearray(), [], []
+
+    def view(self, data: bytes, target: int | None = None) -> int:
+        self._data += b"\0" * (-len(self._data) % 4)
+        view = {"buffer": 0, "byteOffset": len(self._data), "byteLength": len(data)}
+        self._views.append(view | ({"target": target} if target else {}))
+        self._data += data
+        return len(self._views) - 1
+
+    def add(self, values: np.ndarray, component: int, kind: str, target: int, **more) -> int:
+        view = self.view(np.ascontiguousarray(values).tobytes(), target)
+        accessor = {"bufferView": view, "componentType": component, "count": len(values), "type": kind}
+        self._accessors.append(accessor | more)
+        return len(self._accessors) - 1
+
+    def vectors(self, values: np.ndarray, bounds: bool = False) -> int:
+        values = values.astype("<f4")
+        more = {"min": values.min(axis=0).tolist(), "max": values.max(axis=0).tolist()} if bounds else {}
+        return self.add(values, FLOAT, "VEC3", VERTICES, **more)
+
+    def sparse(self, count: int, at: np.ndarray, values: np.ndarray) -> int:
+        """`count` vectors, 0 but at some places."""
+        values = values.astype("<f4")
+        whole = np.vstack([values, np.zeros((1, 3), "<f4")]) if len(values) < count else values
+        accessor = {"componentType": FLOAT, "count": count, "type": "VEC3"}
+        accessor |= {"min": whole.min(axis=0).tolist(), "max": whole.max(axis=0).tolist()}
+        if len(values):
+            accessor["sparse"] = {
+                "count": len(values),
+                "indices": {"bufferView": self.view(at.astype("<u4").tobytes()), "componentType": UINT32},
+                "values": {"bufferView": self.view(values.tobytes())},
+            }
+        self._accessors.append(accessor)
+        return len(self._accessors) - 1
+
+    def binary(self, scene: dict) -> bytes:
+        self._data += b"\0" * (-len(self._data) % 4)
+        parts = {"bufferViews": self._views, "accessors": self._accessors}
+        parts["buffers"] = [{"byteLength": len(self._data)}]
+        text = json.dumps(scene | parts, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 4)
+        chunks = struct.pack("<II", len(text), 0x4E4F534A) + text
+        chunks += struct.pack("<II", len(self._data), 0x004E4942) + bytes(self._data)
+        return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+
+
+def file_names(stem: str) -> dict[str, str]:
+    """The files of a head by their kind."""
+    return {kind: f"{stem}.{kind}" for kind in ("obj", "mtl", "png", "ply", "glb")}
+
+
+def write_head(head: Head, folder: Path, stem: str) -> None:
+    """Write a head as .obj (with .mtl and .png), .ply and .glb; each gets its name when it is complete.
+
+    Raises
+    ------
+    OSError
+        Where a file cannot be written.
+    """
+    names = file_names(stem)
+    files = {
+        names["ply"]: ply(head),
+        names["glb"]: glb(head, stem),
+        names["mtl"]: mtl(names["png"] if head.texture is not None else None),
+        names["obj"]: obj(head, names["mtl"]),
+    }
+    if head.texture is not None:
+        files[names["png"]] = cv2.imencode(".png", head.texture)[1].tobytes()
+    for name, data in files.items():
+        partial = folder / f"{name}.partial"
+        try:
+            partial.write_bytes(data)
+            partial.replace(folder / name)
+        finally:
+            partial.unlink(missing_ok=True)
