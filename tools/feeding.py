@@ -17,4 +17,5 @@ def offer(queue, batch) -> bool:
             return True
         except Full:
             continue
+    queue.cancel_join_thread()  # nobody reads what is under way
     return False

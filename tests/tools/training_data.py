@@ -48,6 +48,6 @@ def write(folder: Path) -> Path:
 
 
 def feed_for_ever(queue) -> None:
-    """What a feeding process does, with nothing in its batches."""
-    while offer(queue, 0):
+    """What a feeding process does, with batches larger than a pipe holds."""
+    while offer(queue, bytes(1_000_000)):
         pass
