@@ -302,7 +302,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     output.add_argument("--log", type=path_option, metavar="PATH", help="records of all frames: .jsonl, .csv, .parquet")
     output.add_argument("--export", type=path_option, metavar="DIR", help="every face as .obj, .ply and .glb")
-    output.add_argument("--at", type=int, metavar="N", help="the frame of a video that --export takes")
+    output.add_argument("--at", type=int, metavar="N", help="the frame of a video to export, from --start on")
     output.add_argument(
         "--profile", nargs="?", const="", metavar="PATH", help="latencies by stage; .json: Chrome trace"
     )
@@ -325,8 +325,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
             parser.error(f"--faces must be at least 1, got {args.faces}")
         if args.max_frames is not None and args.max_frames < 1:
             parser.error(f"--max-frames must be at least 1, got {args.max_frames}")
-        if args.at is not None and (args.at < 0 or args.export is None):
-            parser.error(f"--at N names the frame for --export DIR, from 0; got {args.at}")
+        if args.at is not None and args.export is None:
+            parser.error("--at names the frame that --export DIR takes; got no --export")
+        if args.at is not None and not 0 <= args.at < (args.max_frames or args.at + 1):
+            parser.error(f"--at must be at least 0 and below --max-frames, got {args.at}")
         if not 0 <= args.start < float("inf"):
             parser.error(f"--start must be at least 0, got {args.start}")
     return args
@@ -408,6 +410,8 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
     with contextlib.ExitStack() as parts:
         spec = args.webcam if args.webcam is not None else args.file
         source = parts.enter_context(open_source(spec, config.source, start_s=args.start, max_frames=args.max_frames))
+        if args.export and source.still != (args.at is None):
+            raise ConfigError(f"--export {args.export}: of a video --at N names the frame; of images all are taken")
         if args.sync and not source.live:
             raise ConfigError(f"--sync: expected a camera or a live stream, found {source.name}")
         tracker = parts.enter_context(contextlib.closing(build_tracker(config, stages, source.live)))
@@ -427,9 +431,8 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         if args.log:
             log = parts.enter_context(contextlib.closing(open_log(args.log, tracker.mesh_model.expression_names)))
         if args.export:
-            if source.still != (args.at is None):
-                raise ConfigError(f"--export {args.export}: of a video --at N names the frame; of images all are taken")
-            export = MeshExport(args.export, geometry_of(tracker.mesh_model), args.at)
+            geometry = geometry_of(tracker.mesh_model)
+            export = parts.enter_context(contextlib.closing(MeshExport(args.export, geometry, args.at)))
         drawn = f"; renderer: {renderer.name}" if renderer else ""
         say(f"networks: {tracker.provider}, {config.runtime.threads} thread(s){drawn}")
         progress = Progress(source.frame_count_hint, enabled=not args.quiet and sys.stderr.isatty() and not window)
@@ -448,11 +451,11 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
             say(summary.text(args.output, "image" if source.still else "frame"))
             if args.profile is not None:
                 report_profile(stages, summary, source, args.profile, say)
+    for line in source.skipped:
+        print(f"skipped: {line}", file=sys.stderr)
     if export and not export.heads:
         where = "" if args.at is None else f" in frame {args.at}" if export.done else f": there is no frame {args.at}"
         raise SinkError(f"--export {args.export}: found no face{where}")
-    for line in source.skipped:
-        print(f"skipped: {line}", file=sys.stderr)
     return 1 if source.skipped else 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,7 @@ class MeshExport:
         self.folder, self.heads, self.done = folder, 0, False
         self._geometry, self._frame_index = geometry, frame_index
         self._taken: set[str] = set()
+        self._made = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -59,28 +62,36 @@ class MeshExport:
         if self._frame_index is not None and frame.index != self._frame_index:
             return
         self.done = self._frame_index is not None
+        picture = self._stem(frame)
         for face in faces:
-            stem = self._stem(frame, face)
-            for name in file_names(stem).values():
-                if (self.folder / name).exists() and (self.folder / name).samefile(frame.source):
-                    raise SinkError(f"{self.folder / name}: the export would replace the input; choose another folder")
+            stem = f"{picture}_{face.id}"
             try:
+                for path in (self.folder / name for name in file_names(stem).values()):
+                    with contextlib.suppress(FileNotFoundError):  # a camera is no file
+                        if path.samefile(frame.source):
+                            raise SinkError(f"{path}: the export would replace the input; choose another folder")
                 write_head(head_of(frame.image, face, self._geometry), self.folder, stem)
             except OSError as error:
-                where = error.filename or self.folder
-                raise SinkError(f"{where}: cannot be written ({error.strerror or error})") from error
+                raise SinkError(f"{self.folder / stem}: cannot be written ({error.strerror or error})") from error
             self.heads += 1
 
-    def _stem(self, frame: Frame, face: FaceTrack) -> str:
-        stem = Path(frame.source.rstrip("/")).stem or "picture"
+    def _stem(self, frame: Frame) -> str:
+        """A name for the meshes of a picture, without what OBJ files would take for something else."""
+        stem = re.sub(r"[\s\x00-\x1f]+", "_", Path(frame.source.rstrip("/")).stem).lstrip("-") or "picture"
         if self._frame_index is not None:
             stem = f"{stem}_{frame.index:06d}"
-        name, number = f"{stem}_{face.id}", 1
+        name, number = stem, 1
         while name.lower() in self._taken:  # pictures of one name, from several folders or of several kinds
             number += 1
-            name = f"{stem}-{number}_{face.id}"
+            name = f"{stem}-{number}"
         self._taken.add(name.lower())
         return name
+
+    def close(self) -> None:
+        """Leave no folder without meshes that this export made."""
+        if self._made and not self.heads:
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
 
 
 def head_of(image: np.ndarray, face: FaceTrack, geometry: Geometry) -> Head:
@@ -89,15 +100,14 @@ def head_of(image: np.ndarray, face: FaceTrack, geometry: Geometry) -> Head:
     neutral = model.bake(face.shape)
     vertices = model.vertices(face.shape, face.expression, neutral)
     placed = project(vertices, np.ascontiguousarray(face.model_to_image, np.float32))
+    image, placed = around(image, placed)
     seen = seen_share(placed, geometry.triangles, scale_px_per_mm(face))
-    down = vertices * np.float32([1, -1, 1])
-    normals = np.empty_like(down)
-    vertex_normals(down, geometry.triangles, normals)
     textured = skin_triangles(geometry)
     return Head(
         neutral=neutral,
         vertices=vertices,
-        normals=normals * np.float32([1, -1, 1]),
+        neutral_normals=_normals(neutral, geometry.triangles),
+        normals=_normals(vertices, geometry.triangles),
         colours=vertex_colours(image, placed, seen, geometry.albedo),
         triangles=geometry.triangles,
         textured=textured,
@@ -105,6 +115,23 @@ def head_of(image: np.ndarray, face: FaceTrack, geometry: Geometry) -> Head:
         texture=texture(image, placed, geometry, seen) if textured.any() else None,
         blendshapes=_blendshapes(model, face),
     )
+
+
+def _normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Of vertices in model space, (N, 3) float32."""
+    down = vertices * np.float32([1, -1, 1])
+    normals = np.empty_like(down)
+    vertex_normals(down, triangles, normals)
+    return normals * np.float32([1, -1, 1])
+
+
+def around(image: np.ndarray, placed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a picture that a face covers, and its vertices, (N, 3) px, there."""
+    (x0, y0), (x1, y1) = placed[:, :2].min(axis=0), placed[:, :2].max(axis=0)
+    height, width = image.shape[:2]
+    left, top = min(max(int(x0) - 2, 0), width - 1), min(max(int(y0) - 2, 0), height - 1)
+    right, bottom = max(min(int(x1) + 3, width), left + 1), max(min(int(y1) + 3, height), top + 1)
+    return image[top:bottom, left:right], placed - np.float32([left, top, 0])
 
 
 def _blendshapes(model: MorphableModel, face: FaceTrack) -> dict:

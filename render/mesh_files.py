@@ -20,6 +20,7 @@ class Head:
     """A face to be written; model space: millimetres, y up, z to where it looks."""
 
     neutral: np.ndarray  # (N, 3) float32, without expression
+    neutral_normals: np.ndarray  # (N, 3) float32
     vertices: np.ndarray  # (N, 3) float32, with it
     normals: np.ndarray  # (N, 3) float32, of `vertices`
     colours: np.ndarray  # (N, 3) uint8, BGR
@@ -79,10 +80,12 @@ def mtl(texture_name: str | None) -> bytes:
 def glb(head: Head, name: str) -> bytes:
     """A binary glTF 2.0 file, in metres: the neutral face with blendshapes as morph targets, set as they were seen."""
     file = _Buffers()
-    base = head.neutral if head.blendshapes else head.vertices
+    base, normals = head.vertices, head.normals
+    if head.blendshapes:
+        base, normals = head.neutral, head.neutral_normals
     attributes = {
         "POSITION": file.vectors(base / MM_PER_M, bounds=True),
-        "NORMAL": file.vectors(head.normals),
+        "NORMAL": file.vectors(normals),
     }
     colour = np.column_stack([_linear(head.colours[:, ::-1]), np.full(len(base), 255, np.uint8)])
     targets = [{"POSITION": file.sparse(len(base), at, by / MM_PER_M)} for _, at, by in head.blendshapes.values()]
@@ -185,7 +188,7 @@ def file_names(stem: str) -> dict[str, str]:
 
 
 def write_head(head: Head, folder: Path, stem: str) -> None:
-    """Write a head as .obj (with .mtl and .png), .ply and .glb; each gets its name when it is complete.
+    """Write a head as .obj (with .mtl and .png), .ply and .glb; they get their names when all are complete.
 
     Raises
     ------
@@ -201,10 +204,11 @@ def write_head(head: Head, folder: Path, stem: str) -> None:
     }
     if head.texture is not None:
         files[names["png"]] = cv2.imencode(".png", head.texture)[1].tobytes()
-    for name, data in files.items():
-        partial = folder / f"{name}.partial"
-        try:
-            partial.write_bytes(data)
-            partial.replace(folder / name)
-        finally:
-            partial.unlink(missing_ok=True)
+    try:
+        for name, data in files.items():
+            (folder / f"{name}.partial").write_bytes(data)
+        for name in files:
+            (folder / f"{name}.partial").replace(folder / name)
+    finally:
+        for name in files:
+            (folder / f"{name}.partial").unlink(missing_ok=True)

@@ -137,6 +137,7 @@ def test_the_face_of_a_frame_as_a_mesh(networks, tmp_path):
     ("options", "status", "words"),
     [
         ([], 2, ["--at N"]),
+        (["--at", 5, "--max-frames", 5], 2, ["below --max-frames"]),
         (["--at", 900], 1, ["no frame 900"]),
         (["--at", 0], 1, ["found no face in frame 0"]),
     ],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
 import json
 from pathlib import Path
 
@@ -16,14 +18,18 @@ TEXT, WHOLE = ("source", "state"), ("frame", "width", "height", "id")  # columns
 class RecordLog:
     """Writes records to `path`, which gets its name when the log is closed.
 
-    What was written so far is never lost: when writing fails it stays under the temporary name.
+    When writing fails, what was written so far stays under the temporary name, if it can be read.
     """
+
+    readable_in_part = True
 
     def __init__(self, path: Path):
         self._path = path
         self._failed = self._closed = False
         self._partial = path.with_name(f"{path.stem}.partial{path.suffix}")
         try:
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "it is a folder")
             self._open()
         except OSError as error:
             raise SinkError(
@@ -57,8 +63,12 @@ class RecordLog:
             raise self._error(error) from error
 
     def _error(self, error: OSError) -> SinkError:
-        reason = error.strerror or error
-        return SinkError(f"{self._path}: writing failed ({reason}); {self._partial} holds what was written so far")
+        left = f"{self._partial} holds what was written so far"
+        if not self.readable_in_part:
+            left = "a .csv or .jsonl would have kept what was written so far"
+            with contextlib.suppress(OSError):
+                self._partial.unlink(missing_ok=True)
+        return SinkError(f"{self._path}: writing failed ({error.strerror or error}); {left}")
 
     def _open(self) -> None:
         raise NotImplementedError
@@ -104,6 +114,8 @@ class CsvLog(RecordLog):
 
 class ParquetLog(RecordLog):
     """A row a face, for tools that analyse tables; pyarrow writes it, where that is installed."""
+
+    readable_in_part = False  # its table of contents comes last
 
     def __init__(self, path: Path, blendshapes: tuple[str, ...]):
         try:

@@ -1,5 +1,6 @@
 """Faces as meshes: what was seen is on them, and programs that are not ours read the files."""
 
+import errno
 import json
 import struct
 from dataclasses import replace
@@ -163,8 +164,29 @@ def test_the_glb_is_the_neutral_face_with_its_blendshapes(exported):
     corners = [numbers(scene, buffer, scene["accessors"][p["indices"]]["bufferView"], "<u4", 3) for p in (skin, inside)]
     assert sum(map(len, corners)) == len(MODEL.triangles)
     image = scene["bufferViews"][scene["images"][0]["bufferView"]]
+    # the picture's first row is v = 0 in glTF
+    uv = numbers(scene, buffer, scene["accessors"][skin["attributes"]["TEXCOORD_0"]]["bufferView"], "<f4", 2)
+    np.testing.assert_allclose(uv, np.column_stack([MODEL.uv[:, 0], 1 - MODEL.uv[:, 1]]), atol=1e-6)
+    normals = numbers(scene, buffer, scene["accessors"][skin["attributes"]["NORMAL"]]["bufferView"], "<f4", 3)
+    assert normals[MODEL.landmark_vertices[30], 2] > 0.5 and normals[MODEL.landmark_vertices[8], 1] < 0
+    colours = numbers(scene, buffer, scene["accessors"][inside["attributes"]["COLOR_0"]]["bufferView"], np.uint8, 4)
+    srgb = head_of(ramp(), face, GEOMETRY).colours[:, ::-1] / 255
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    np.testing.assert_allclose(colours[:, :3], 255 * linear, atol=0.51)
     png = np.frombuffer(buffer[image["byteOffset"] : image["byteOffset"] + image["byteLength"]], np.uint8)
     np.testing.assert_array_equal(cv2.imdecode(png, cv2.IMREAD_COLOR), cv2.imread(str(stem.with_suffix(".png"))))
+
+
+def test_the_obj_names_its_texture_and_says_where_it_lies(exported):
+    face, stem = exported
+    lines = stem.with_suffix(".obj").read_text().splitlines()
+    assert f"mtllib {stem.name}.mtl" in lines
+    assert f"map_Kd {stem.name}.png" in stem.with_suffix(".mtl").read_text().splitlines()
+    head = head_of(ramp(), face, GEOMETRY)
+    for kind, wanted in (("v", head.vertices), ("vt", MODEL.uv), ("vn", head.normals)):
+        found = np.array([line.split()[1:] for line in lines if line.startswith(f"{kind} ")], float)
+        np.testing.assert_allclose(found[:, : wanted.shape[1]], wanted, atol=1e-4)
+    assert head.normals[MODEL.landmark_vertices[30], 2] > 0.5 and head.normals[MODEL.landmark_vertices[8], 1] < 0
 
 
 @pytest.mark.parametrize("kind", ["obj", "ply", "glb"])
@@ -198,9 +220,45 @@ def test_one_frame_of_a_video(tmp_path):
 
 def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path):
     export = MeshExport(tmp_path, GEOMETRY, None)
-    for source in ("a/face.jpg", "b/face.png", "c/FACE.jpg"):
+    for source, count in (("a/face.jpg", 1), ("b/face.png", 2), ("c/FACE.jpg", 1)):
+        faces = [replace(a_face(), id=k + 1) for k in range(count)]
+        export.write(Frame(0, 0.0, ramp(), source=source), tuple(faces))
+    assert {path.stem for path in tmp_path.glob("*.glb")} == {"face_1", "face-2_1", "face-2_2", "FACE-3_1"}
+
+
+@pytest.mark.parametrize(
+    ("source", "stem"), [("my old  photo.jpg", "my_old_photo"), ("-", "picture"), ("camera 0", "camera_0")]
+)
+def test_names_that_obj_files_can_hold_and_may_be_written_again(tmp_path, source, stem):
+    for _ in range(2):
+        export = MeshExport(tmp_path, GEOMETRY, None)
         export.write(Frame(0, 0.0, ramp(), source=source), (a_face(),))
-    assert {path.stem for path in tmp_path.glob("*.glb")} == {"face_1", "face-2_1", "FACE-3_1"}
+        assert {path.stem for path in tmp_path.iterdir()} == {f"{stem}_1"}
+
+
+def test_a_picture_wider_than_remapping_can_address(tmp_path):
+    image = np.zeros((SIZE, 40_000, 3), np.uint8)
+    image[:, 39_000 : 39_000 + SIZE] = ramp()
+    face, shifted = a_face(20), a_face(20)
+    shifted.model_to_image[0, 3] += 39_000
+    near, far = (head_of(picture, one, GEOMETRY) for picture, one in ((ramp(), face), (image, shifted)))
+    assert np.abs(near.texture.astype(int) - far.texture).mean() < 1
+    assert np.abs(near.colours.astype(int) - far.colours).mean() < 1
+
+
+def test_a_full_disk_leaves_no_half_head(tmp_path, monkeypatch):
+    def write(path, data, known=Path.write_bytes):
+        if path.name.endswith(".obj.partial"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return known(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    export = MeshExport(tmp_path / "heads", GEOMETRY, None)
+    with pytest.raises(SinkError, match=r"me_1: cannot be written \(No space left"):
+        export.write(Frame(0, 0.0, ramp(), source="me.jpg"), (a_face(),))
+    assert not list((tmp_path / "heads").iterdir())
+    export.close()
+    assert not (tmp_path / "heads").exists()
 
 
 def test_an_export_never_replaces_its_source(tmp_path):

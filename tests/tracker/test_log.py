@@ -112,6 +112,29 @@ def test_a_folder_that_is_missing(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", LOGS)
+def test_a_folder_in_its_place(tmp_path, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    (tmp_path / f"log{suffix}").mkdir()
+    with pytest.raises(SinkError, match="it is a folder"):
+        open_log(tmp_path / f"log{suffix}", NAMES)
+
+
+def test_a_parquet_file_that_cannot_be_finished_is_not_promised(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    log = open_log(tmp_path / "log.parquet", NAMES)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(log, "_write", full)
+    with pytest.raises(SinkError, match=r"No space left.*a .csv or .jsonl would have kept"):
+        log.write(record_of(0))
+    log.close()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", LOGS)
 def test_endings_in_capitals(tmp_path, suffix):
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
