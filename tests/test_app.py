@@ -137,7 +137,6 @@ def test_the_face_of_a_frame_as_a_mesh(networks, tmp_path):
     ("options", "status", "words"),
     [
         ([], 2, ["--at N"]),
-        (["--at", 5, "--max-frames", 5], 2, ["below --max-frames"]),
         (["--at", 900], 1, ["no frame 900"]),
         (["--at", 0], 1, ["found no face in frame 0"]),
     ],
@@ -265,6 +264,8 @@ def test_impatience_does_not_spoil_the_output(signals, networks, tmp_path):
         (["--webcam", "-1"], ["--webcam", "--list-cameras"]),
         (["-f", "x.mp4", "--max-frames", "0"], ["--max-frames"]),
         (["-f", "x.mp4", "--start", "-1"], ["--start"]),
+        (["-f", "x.mp4", "--at", "5"], ["--at", "--export"]),
+        (["-f", "x.mp4", "--export", "d", "--at", "5", "--max-frames", "5"], ["below --max-frames"]),
         (["-f", "x.mp4", "--faces", "0"], ["--faces"]),
         (["-f", "x.mp4", "-o", ""], ["empty"]),
         (["-f", "x.mp4", "--renderer", "vulkan"], ["vulkan"]),
