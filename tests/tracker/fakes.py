@@ -87,7 +87,7 @@ class DiscRegressor:
             centre, radius = (x.mean() + 0.5, y.mean() + 0.5), np.sqrt(mask.sum() / np.pi)
         scale = radius / 50
         camera = np.float32([[scale, 0, 0, centre[0]], [0, -scale, 0, centre[1]], [0, 0, scale, 0]])
-        score = (0.95 if share > 0.1 else 0.05) if self._with_score else None
+        score = (0.99 if share > 0.1 else 0.05) if self._with_score else None
         return FaceParams(camera, np.zeros(1, np.float32), np.zeros(1, np.float32), score)
 
     def shape_energy(self, shape: np.ndarray) -> float:
