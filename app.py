@@ -41,16 +41,18 @@ from render.geometry import geometry_of
 from render.image import ImageSink
 from render.renderer import VIEWS, open_renderer
 from render.video import OutputConfig, open_video_sink
+from render.virtual_camera import VirtualCamera
 from render.window import open_window
 from tracker import __version__
 from tracker.config import load_config, to_toml
 from tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError
 from tracker.kernels import load_kernels
-from tracker.log import LOGS, open_log
+from tracker.log import LOGS, RecordLog, open_log
 from tracker.loop import CameraConfig, FaceTracker, RegressorConfig
 from tracker.prefetch import prefetch
 from tracker.record import frame_record
 from tracker.runtime import RuntimeConfig
+from tracker.send import Sender, parse_receiver
 from tracker.smoothing import SmoothingConfig
 from tracker.source import Source, SourceConfig, list_cameras, open_source
 from tracker.stages import Stages, format_table
@@ -81,6 +83,23 @@ class AppConfig:
     camera: CameraConfig = field(default_factory=CameraConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
+
+
+@dataclass(slots=True)
+class Outputs:
+    """Where the frames and what was found in them go; None where nothing was asked for."""
+
+    sink: object | None = None  # -o
+    window: object | None = None
+    camera: VirtualCamera | None = None
+    senders: list[Sender] = field(default_factory=list)
+    log: RecordLog | None = None
+    export: MeshExport | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether somebody watches now: a file is then played as fast as it was filmed."""
+        return bool(self.window or self.camera or self.senders)
 
 
 class Summary:
@@ -134,30 +153,35 @@ class Progress:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def run(source: Source, tracker: FaceTracker, renderer, sink, window, log, export, stages, progress, summary, sync):
-    """The whole of facet: every frame is read, tracked, drawn, shown, written and recorded."""
-    pace = EvenDelay() if sync else Pace(enabled=not source.live and not source.still)
+def run(source: Source, tracker: FaceTracker, renderer, out: Outputs, stages, progress, summary, sync: bool):
+    """The whole of facet: every frame is read, tracked, drawn, shown, sent, written and recorded."""
+    pace = EvenDelay() if sync else Pace(enabled=out.live and not source.live and not source.still)
     with frames_of(source) as frames:
         for frame, faces in tracked(frames, tracker, stages):
-            if sink:
+            if out.sink or out.camera:
                 with stages("draw"):
                     picture = renderer.draw(frame.image, faces)
+            if out.sink:
                 with stages("write"):
                     depth = renderer.depth_map() if source.still and "depth" in renderer.views else None
-                    sink.write(picture, frame, *([] if depth is None else [depth]))
-            if window:
-                pace.wait(frame)
+                    out.sink.write(picture, frame, *([] if depth is None else [depth]))
+            pace.wait(frame)
+            for sender in out.senders:
+                sender.send(frame, faces)
+            if out.camera:
+                out.camera.show(picture)
+            if out.window:
                 with stages("draw"):
-                    window.show(frame.image, faces, stages.last_ms("frame"))
-            if log:
-                log.write(frame_record(frame, faces))
-            if export:
-                export.write(frame, faces)
+                    out.window.show(frame.image, faces, stages.last_ms("frame"))
+            if out.log:
+                out.log.write(frame_record(frame, faces))
+            if out.export:
+                out.export.write(frame, faces)
             summary.add(frame, faces)
             progress(summary.frames)
-            if export and export.done and not (sink or window or log):
+            if out.export and out.export.done and not (out.sink or out.live or out.log):
                 break
-            if window and not handle_keys(window, tracker, renderer, frame, pause=source.still):
+            if out.window and not handle_keys(out.window, tracker, renderer, frame, pause=source.still):
                 break
 
 
@@ -192,7 +216,7 @@ def next_frame(frames, stages: Stages) -> Frame | None:
 
 
 class Pace:
-    """Shows a file in a window as fast as it was filmed, not as fast as it can be tracked."""
+    """Shows a file to who watches as fast as it was filmed, not as fast as it can be tracked."""
 
     def __init__(self, enabled: bool):
         self._enabled = enabled
@@ -302,6 +326,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     output.add_argument("--log", type=path_option, metavar="PATH", help="records of all frames: .jsonl, .csv, .parquet")
     output.add_argument("--export", type=path_option, metavar="DIR", help="every face as .obj, .ply and .glb")
+    output.add_argument(
+        "--send", action="append", default=[], metavar="URL", help="osc://host:port: VMC; osf://..: OpenSeeFace"
+    )
+    output.add_argument("--virtual-camera", action="store_true", help="the picture as a camera of other programs")
     output.add_argument("--at", type=int, metavar="N", help="the frame of a video to export, from --start on")
     output.add_argument(
         "--profile", nargs="?", const="", metavar="PATH", help="latencies by stage; .json: Chrome trace"
@@ -344,7 +372,9 @@ def parse_views(text: str) -> tuple[str, ...]:
 
 
 def check_outputs(args: argparse.Namespace) -> None:
-    """Wrong endings are told before anything is opened."""
+    """Wrong endings and addresses are told before anything is opened."""
+    for url in args.send:
+        parse_receiver(url)
     if args.log and args.log.suffix.lower() not in LOGS:
         raise ConfigError(f"--log {args.log}: expected a name that ends in {', '.join(LOGS)}")
     if args.profile and not args.profile.lower().endswith(".json"):
@@ -376,6 +406,13 @@ def open_sink(path: Path, source: Source, config: OutputConfig):
     return ImageSink(path, numbered=not source.still)
 
 
+def open_camera(source: Source) -> VirtualCamera:
+    """The virtual camera, of the size of this source's pictures."""
+    if source.still:
+        raise ConfigError("--virtual-camera: images have no time; expected a video, a stream or a camera")
+    return VirtualCamera(source.size_wh, source.fps)
+
+
 def build_tracker(config: AppConfig, stages: Stages, live: bool):
     """The tracker with the networks and face models that the settings name."""
     detector = open_detector(config.detector, config.runtime)
@@ -398,7 +435,8 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
     if args.file == "-" and not (config.source.size and config.source.fps):
         raise ConfigError("-f -: raw frames need --set source.size=WxH and --set source.fps=F")
     wants_window = not args.no_window and (not (args.output or args.export) or args.webcam is not None)
-    needs_window = wants_window and not (args.output or args.log or args.export or args.profile is not None)
+    others = args.output or args.log or args.export or args.send or args.virtual_camera or args.profile is not None
+    needs_window = wants_window and not others
     if wants_window and not has_display():
         if needs_window:
             raise RenderError("no display to show a window on; write a file with -o OUT or --log PATH")
@@ -415,27 +453,32 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         if args.sync and not source.live:
             raise ConfigError(f"--sync: expected a camera or a live stream, found {source.name}")
         tracker = parts.enter_context(contextlib.closing(build_tracker(config, stages, source.live)))
-        renderer = sink = window = log = export = None
-        if args.output or wants_window:
+        out, renderer = Outputs(), None
+        if args.output or args.virtual_camera or wants_window:
             renderer = parts.enter_context(open_renderer(args.renderer, tracker.mesh_model, views))
             tracker.with_vertices = renderer.needs_vertices
         if args.output:
-            sink = parts.enter_context(open_sink(args.output, source, config.output))
+            out.sink = parts.enter_context(open_sink(args.output, source, config.output))
+        if args.virtual_camera:
+            out.camera = parts.enter_context(open_camera(source))
+            say(f"virtual camera: {out.camera.name}")
+        for url in args.send:
+            out.senders.append(parts.enter_context(contextlib.closing(Sender(url))))
         if wants_window:
             mirror = args.webcam is not None and not args.no_mirror
             try:
-                window = parts.enter_context(open_window(f"facet - {source.name}", renderer, KEYS_HELP, mirror))
+                out.window = parts.enter_context(open_window(f"facet - {source.name}", renderer, KEYS_HELP, mirror))
             except RenderError:  # a display that is named and does not answer
                 if needs_window:
                     raise
         if args.log:
-            log = parts.enter_context(contextlib.closing(open_log(args.log, tracker.mesh_model.expression_names)))
+            out.log = parts.enter_context(contextlib.closing(open_log(args.log, tracker.mesh_model.expression_names)))
         if args.export:
             geometry = geometry_of(tracker.mesh_model)
-            export = parts.enter_context(contextlib.closing(MeshExport(args.export, geometry, args.at)))
+            out.export = parts.enter_context(contextlib.closing(MeshExport(args.export, geometry, args.at)))
         drawn = f"; renderer: {renderer.name}" if renderer else ""
         say(f"networks: {tracker.provider}, {config.runtime.threads} thread(s){drawn}")
-        progress = Progress(source.frame_count_hint, enabled=not args.quiet and sys.stderr.isatty() and not window)
+        progress = Progress(source.frame_count_hint, enabled=not args.quiet and sys.stderr.isatty() and not out.window)
         parts.callback(progress.close)
         summary = Summary()
         # all that is there stays: searching it for garbage would hold up a frame by many ms
@@ -444,7 +487,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         if hasattr(LIBC, "malloc_trim"):
             LIBC.malloc_trim(0)  # what loading took and gave back
         try:
-            run(source, tracker, renderer, sink, window, log, export, stages, progress, summary, args.sync)
+            run(source, tracker, renderer, out, stages, progress, summary, args.sync)
         finally:
             with uninterrupted():  # an output that was interrupted is finished all the same
                 parts.close()
@@ -453,8 +496,12 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
                 report_profile(stages, summary, source, args.profile, say)
     for line in source.skipped:
         print(f"skipped: {line}", file=sys.stderr)
-    if export and not export.heads:
-        where = "" if args.at is None else f" in frame {args.at}" if export.done else f": there is no frame {args.at}"
+    for sender in out.senders:
+        if sender.trouble:
+            print(f"app.py: {sender.trouble}", file=sys.stderr)
+    if out.export and not out.export.heads:
+        done = out.export.done
+        where = "" if args.at is None else f" in frame {args.at}" if done else f": there is no frame {args.at}"
         raise SinkError(f"--export {args.export}: found no face{where}")
     return 1 if source.skipped else 0
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
+import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 
 import cv2
@@ -102,6 +107,85 @@ def test_tables_say_what_the_lines_say(networks, tmp_path, suffix):
     for row, face in zip(found, faces, strict=True):
         assert float(row["landmarks.30.x"]) == face["landmarks"][30][0]
         assert float(row["blendshapes.jawOpen"]) == face["blendshapes"]["jawOpen"]
+
+
+@contextlib.contextmanager
+def listener(scheme):
+    """The URL of a receiver, and the list that what it receives goes to."""
+    found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(1)
+
+        def listen():
+            while True:
+                try:
+                    found.append(receiver.recv(65535))
+                except TimeoutError:  # nothing for a second
+                    if ended.is_set():
+                        return
+
+        ended = threading.Event()
+        thread = threading.Thread(target=listen)
+        thread.start()
+        try:
+            yield f"{scheme}://127.0.0.1:{receiver.getsockname()[1]}", found
+        finally:
+            ended.set()
+            thread.join()
+
+
+def test_other_programs_are_told_of_every_frame_in_time(networks, tmp_path):
+    """An avatar program gets each frame's face when the video is there, not as fast as it can be tracked."""
+    log, clip = tmp_path / "log.jsonl", ROOT / "samples" / "demo.mp4"
+    with listener("osc") as (vmc, heads), listener("osf") as (osf, faces):
+        send = ["--send", vmc, "--send", osf]
+        done = run("-f", clip, "--max-frames", "45", "--no-window", "--log", log, *send, *networks)
+    assert done.returncode == 0, done.stderr
+    told = [record for record in records(log) if record["faces"]]
+    assert len(told) > 40
+    times_s = [struct.unpack_from("<d", face)[0] for face in faces]
+    assert times_s == pytest.approx([record["time_s"] for record in told], abs=1e-6)
+    assert sum(b"Head" in head for head in heads) == len(told)
+    assert float(re.search(r"([\d.]+) s, [\d.]+ fps", done.stdout)[1]) > 44 / 30
+
+
+def test_receivers_that_are_none(empty_clip, networks):
+    assert_one_line(
+        run("-f", empty_clip, "--send", "localhost:39539", *networks), 2, "localhost:39539", "osc://host:port"
+    )
+    unknown = run("-f", empty_clip, "--no-window", "--send", "osc://no-such-host.invalid:1", *networks)
+    assert_one_line(unknown, 1, "no-such-host.invalid")
+
+
+def test_a_virtual_camera_where_there_is_none(empty_clip, networks):
+    done = run("-f", empty_clip, "--no-window", "--virtual-camera", *networks)
+    assert done.returncode in (1, 2)
+    assert_one_line(done, done.returncode, "--virtual-camera")
+
+
+def test_a_virtual_camera_shows_what_a_file_would(networks, tmp_path, monkeypatch):
+    """A library that stands in for pyvirtualcam keeps what it is given."""
+    (tmp_path / "pyvirtualcam.py").write_text(
+        "import pathlib\nimport numpy as np\n"
+        "class PixelFormat:\n    BGR = 'bgr'\n"
+        "class Camera:\n    device = 'a stand-in'\n"
+        "    def __init__(self, width, height, fps, fmt):\n        self.given, self.pictures = (width, height, fps, fmt), []\n"
+        "    def send(self, picture):\n        self.pictures.append(picture.copy())\n"
+        "    def close(self):\n        np.savez(pathlib.Path(__file__).with_name('given.npz'), self.pictures)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    clip = ROOT / "samples" / "demo.mp4"
+    drawn = ["--max-frames", "5", "--no-window", "--view", "mesh", "--renderer", "cpu"]
+    done = run("-f", clip, "--virtual-camera", *drawn, *networks)
+    assert done.returncode == 0, done.stderr
+    assert "virtual camera: a stand-in" in done.stdout
+    given = np.load(tmp_path / "given.npz")["arr_0"]
+    assert run("-f", clip, "-o", tmp_path / "drawn", *drawn, *networks).returncode == 0
+    files = sorted((tmp_path / "drawn").iterdir())
+    assert len(files) == len(given) == 5
+    for file, picture in zip(files, given, strict=True):
+        np.testing.assert_array_equal(cv2.imread(str(file)), picture)
 
 
 def test_a_still_and_its_depth(networks, tmp_path):

@@ -1,0 +1,302 @@
+"""What goes to other programs, read back the way they read it."""
+
+import math
+import socket
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pythonosc.osc_bundle import OscBundle
+
+from tests.render.heads import egg, place
+from tracker.avatar import arkit_blendshapes, gaze_deg, quaternion
+from tracker.errors import ConfigError, SinkError
+from tracker.morphable import load_face_model
+from tracker.openseeface import features, openseeface_packets
+from tracker.pose import rotation_from_angles
+from tracker.send import Sender, parse_receiver
+from tracker.types import Frame
+from tracker.vmc import BUNDLE_BYTES, osc_message, vmc_packets
+from tracker.weights import ROOT
+
+HEAD = egg()
+ANGLES = [(0, 0, 0), (30, 0, 0), (-60, 10, 5), (20, -30, 40), (0, 45, -170), (85, 5, 60)]
+
+
+@pytest.fixture(scope="module")
+def names():
+    return tuple(load_face_model(ROOT / "weights" / "face_model.npz").expression_names)
+
+
+def frame(index=3):
+    return Frame(index, index / 30, np.zeros((480, 640, 3), np.uint8), source="clip.mp4")
+
+
+def matrix(quaternion):
+    """The rotation that a unit quaternion (x, y, z, w) does to column vectors, by Hamilton's products."""
+    axis, w = np.array(quaternion[:3], float), float(quaternion[3])
+    return np.array([v + 2 * np.cross(axis, np.cross(axis, v) + w * v) for v in np.eye(3)]).T
+
+
+def face(yaw=0.0, pitch=0.0, roll=0.0, **weights):
+    return replace(place(HEAD, yaw, pitch, roll, scale=0.7, at=(300, 200)), blendshapes=weights)
+
+
+# Names, angles
+
+
+def test_arkit_has_51_of_its_52_names(names):
+    weights = arkit_blendshapes({name: i / 100 for i, name in enumerate(names)})
+    assert len(weights) == 51
+    assert weights["eyeBlinkLeft"] == names.index("eyeBlink_L") / 100
+    assert weights["mouthLeft"] == names.index("mouthLeft") / 100
+    both = names.index("browInnerUp_L") + names.index("browInnerUp_R")
+    assert weights["browInnerUp"] == pytest.approx(both / 200)
+    assert "tongueOut" not in weights and not [name for name in weights if "_" in name]
+
+
+def test_eyes_turn_as_far_as_the_mesh_says(names):
+    model = load_face_model(ROOT / "weights" / "face_model.npz")
+    regions = np.load(ROOT / "weights" / "face_model.npz")
+    of_eye = np.isin(regions["region"], [list(regions["region_names"]).index(n) for n in ("iris", "pupil")])
+    rest = model.vertices(np.zeros(48, np.float32), np.zeros(len(names), np.float32))
+    for side, sign in (("L", 1), ("R", -1)):
+        pupil = of_eye & (sign * rest[:, 0] > 0)
+        middle = rest[pupil].mean(axis=0) - (0, 0, 14.3)
+        for look in ("Up", "Down", "In", "Out"):
+            weights = np.array([float(name == f"eyeLook{look}_{side}") for name in names], np.float32)
+            x, y, z = model.vertices(np.zeros(48, np.float32), weights)[pupil].mean(axis=0) - middle
+            yaw, pitch = gaze_deg({f"eyeLook{look}_{side}": 1.0}, side)
+            assert np.degrees(np.arctan2(-x, z)) == pytest.approx(yaw, abs=3)
+            assert np.degrees(np.arctan2(-y, np.hypot(x, z))) == pytest.approx(pitch, abs=3)
+
+
+@pytest.mark.parametrize("angles", ANGLES)
+def test_quaternions_turn_as_their_rotations(angles):
+    rotation = rotation_from_angles(*angles)
+    found = quaternion(rotation)
+    assert np.linalg.norm(found) == pytest.approx(1) and found[3] >= 0
+    np.testing.assert_allclose(matrix(found), rotation, atol=1e-6)
+
+
+# VMC
+
+
+def messages(packets):
+    return [message for packet in packets for message in OscBundle(packet)]
+
+
+def test_vmc_as_another_library_reads_it(names):
+    weights = {name: i / 100 for i, name in enumerate(names)}
+    packets = list(vmc_packets(frame(), (replace(face(), id=7), face(20, -10, 5, **weights))))
+    assert all(len(packet) <= BUNDLE_BYTES for packet in packets)
+    found = messages(packets)
+    assert [m.address for m in found[:5]] == ["/VMC/Ext/OK", "/VMC/Ext/T", *["/VMC/Ext/Bone/Pos"] * 3]
+    assert found[0].params == [1] and found[1].params == [pytest.approx(0.1)]
+    assert [m.params[0] for m in found[2:5]] == ["Head", "LeftEye", "RightEye"]
+    assert found[-1].address == "/VMC/Ext/Blend/Apply"
+    told = {m.params[0]: m.params[1] for m in found if m.address == "/VMC/Ext/Blend/Val"}
+    assert told == {name: pytest.approx(weight) for name, weight in arkit_blendshapes(weights).items()}
+
+
+@pytest.mark.parametrize("angles", ANGLES)
+def test_the_head_of_an_avatar_turns_as_the_face_does(angles):
+    """Unity: y up, left-handed, the avatar looks along z, its right hand at positive x."""
+    (head,) = [m for m in messages(vmc_packets(frame(), (face(*angles),))) if m.address.endswith("Bone/Pos")]
+    assert head.params[:4] == ["Head", 0, 0, 0]
+    ours = rotation_from_angles(*angles)
+    unity = matrix(head.params[4:])
+    mirror = np.diag([-1, 1, 1])
+    for point in np.eye(3):
+        np.testing.assert_allclose(unity @ (mirror @ point), mirror @ (ours @ point), atol=1e-5)
+
+
+def test_eyes_of_an_avatar_look_where_the_subject_looks():
+    found = messages(vmc_packets(frame(), (face(eyeLookOut_L=1.0, eyeLookIn_R=1.0),)))
+    left, right = (matrix(m.params[4:]) @ (0, 0, 1) for m in found[3:5])
+    assert left[0] < -0.4 and right[0] < -0.4  # to the subject's left, which is at negative x
+    np.testing.assert_allclose(left, right, atol=1e-6)
+
+
+def test_osc_texts_are_padded_to_four_bytes():
+    assert osc_message("/a", "bcd", 2) == b"/a\0\0,si\0bcd\0\0\0\0\2"
+    assert osc_message("/abc") == b"/abc\0\0\0\0,\0\0\0"
+
+
+# OpenSeeFace
+
+
+def read_openseeface(data):
+    """The fields of one face, by the layout of Unity/OpenSee.cs."""
+    assert (
+        len(data) == 8 + 4 + 2 * 4 + 2 * 4 + 1 + 4 + 3 * 4 + 3 * 4 + 4 * 4 + 4 * 68 + 4 * 2 * 68 + 4 * 3 * 70 + 4 * 14
+    )
+    offset = 0
+
+    def take(form):
+        nonlocal offset
+        values = struct.unpack_from("<" + form, data, offset)
+        offset += struct.calcsize("<" + form)
+        return np.array(values) if len(values) > 1 else values[0]
+
+    fields = {"time": take("d"), "id": take("i"), "resolution": take("2f"), "open_right": take("f")}
+    fields |= {"open_left": take("f"), "got_3d": take("B"), "error": take("f"), "quaternion": take("4f")}
+    fields |= {"euler": take("3f"), "translation": take("3f"), "confidence": take("68f")}
+    fields |= {"points": take("136f").reshape(68, 2), "points_3d": take("210f").reshape(70, 3), "features": take("14f")}
+    return fields
+
+
+def from_opencv_angles(x_deg, y_deg, z_deg):
+    """The rotation of the angles that cv2.RQDecomp3x3 tells, by its documentation: (Qx Qy Qz)^T."""
+    (a, b, c), (s, t, u) = np.cos(np.radians([x_deg, y_deg, z_deg])), np.sin(np.radians([x_deg, y_deg, z_deg]))
+    qx = np.array([[1, 0, 0], [0, a, s], [0, -s, a]])
+    qy = np.array([[b, 0, -t], [0, 1, 0], [t, 0, b]])
+    qz = np.array([[c, u, 0], [-u, c, 0], [0, 0, 1]])
+    return (qx @ qy @ qz).T
+
+
+def only(track):
+    (packet,) = openseeface_packets(frame(), (track,))
+    return read_openseeface(packet)
+
+
+def test_openseeface_head_at_rest():
+    fields = only(replace(face(eyeBlink_R=0.75), score=0.5))
+    assert (fields["time"], fields["id"], fields["got_3d"]) == (pytest.approx(0.1), 0, 1)
+    assert fields["resolution"].tolist() == [640, 480]
+    assert (fields["open_right"], fields["open_left"]) == (0.25, 1.0)
+    assert set(fields["confidence"]) == {0.5}
+    x, y, z = fields["euler"] * (1, -1, 1)
+    # what OpenSee.cs makes of it is no rotation
+    np.testing.assert_allclose([math.remainder(a, 360) for a in (-(x + 180), y, z - 90)], 0, atol=1e-3)
+
+
+def test_openseeface_places_a_face_where_unity_wants_it():
+    """OpenSee.cs: x to image right, y up, z away, as units of a head; the nose right of and above the middle."""
+    track = replace(face(), landmarks=face().landmarks - face().landmarks[30] + (420, 100, 0))
+    x, y, z = only(track)["translation"]
+    unit_px = 0.7 * 140
+    np.testing.assert_allclose((-y, x, -z), (100 / unit_px, 140 / unit_px, 640 / unit_px), rtol=1e-5)
+
+
+@pytest.mark.parametrize("angles", ANGLES)
+def test_openseeface_points_and_pose_agree(angles):
+    """Its camera sees the points of the head, turned and moved as told, where the points of the image are."""
+    track = face(*angles)
+    fields = only(track)
+    order = [*range(48), *range(49, 54), *range(55, 60), 48, 61, 62, 63, 54, 65, 66, 67]
+    np.testing.assert_allclose(fields["points"][:66], track.landmarks[order, :2] - 0.5, atol=1e-3)
+    # its quaternions turn row vectors
+    rotation = matrix(fields["quaternion"]).T
+    np.testing.assert_allclose(from_opencv_angles(*fields["euler"]), rotation, atol=1e-3)
+    assert abs(fields["euler"][1]) <= 90
+    solid = fields["points_3d"] * (1, -1, -1)
+    depth = fields["translation"][2]
+    seen = (solid @ rotation.T + fields["translation"])[:, 1::-1] * (640 / depth) + (320, 240)
+    # the face is 0.7 px/mm and its focal length the width: points that lie apart in depth are seen without perspective
+    np.testing.assert_allclose(seen[:68] - 0.5, fields["points"], atol=0.05)
+
+
+def test_openseeface_pupils_follow_the_gaze():
+    ahead, aside = only(face()), only(face(eyeLookOut_L=1.0, eyeLookIn_R=1.0, eyeLookDown_L=1.0, eyeLookDown_R=1.0))
+    np.testing.assert_allclose(ahead["points_3d"][68:], aside["points_3d"][68:], atol=1e-6)
+    moved = aside["points"][66:] - ahead["points"][66:]
+    assert (moved[:, 0] > 1).all() and (moved[:, 1] > 1).all()  # to the subject's left: image right; and down
+
+
+def test_features_are_shares_of_what_a_face_can_do(names):
+    assert features({}).tolist() == [0.0] * 14
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        assert np.abs(features({name: float(rng.random()) for name in names})).max() <= 1
+    wink, smile = features({"eyeBlink_L": 1.0}), features({"mouthSmile_L": 1.0, "mouthSmile_R": 1.0})
+    assert np.flatnonzero(wink).tolist() == [0] and wink[0] == -1
+    assert smile[[8, 9, 10, 11, 13]].tolist() == [-1, 1, -1, 1, 1]  # corners: up is less, out is more; wide
+
+
+def test_openseeface_numbers_faces_from_0_by_their_ids():
+    (packet,) = openseeface_packets(frame(), [replace(face(), id=k, landmarks=face().landmarks + k) for k in (9, 4, 5)])
+    third = len(packet) // 3
+    faces = [read_openseeface(packet[k * third : (k + 1) * third]) for k in range(3)]
+    assert [one["id"] for one in faces] == [0, 1, 2]
+    assert np.diff([one["points"][0, 0] for one in faces]) == pytest.approx([1, 4])
+
+
+def test_more_faces_than_a_datagram_holds():
+    (packet,) = openseeface_packets(frame(), [replace(face(), id=k) for k in range(60)])
+    assert len(packet) < 65507
+
+
+@pytest.mark.parametrize("packets", [vmc_packets, openseeface_packets])
+def test_without_a_face_there_is_nothing_to_say(packets):
+    assert list(packets(frame(), ())) == []
+
+
+# Sending
+
+
+def test_a_receiver_gets_what_was_tracked():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(5)
+        sender = Sender(f"osf://127.0.0.1:{receiver.getsockname()[1]}")
+        sender.send(frame(), (face(),))
+        sender.send(frame(), ())
+        sender.send(frame(6), (face(),))
+        assert read_openseeface(receiver.recv(65535))["time"] == pytest.approx(0.1)
+        assert read_openseeface(receiver.recv(65535))["time"] == pytest.approx(0.2)
+        sender.close()
+        assert not sender.trouble
+
+
+def test_nobody_who_listens_is_no_trouble():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    sender = Sender(f"osc://127.0.0.1:{port}")
+    for _ in range(5):
+        sender.send(frame(), (face(),))
+    sender.close()
+    assert not sender.trouble
+
+
+def test_packets_that_cannot_go_out_are_counted_and_told_of(monkeypatch):
+    sender = Sender("osf://127.0.0.1:9")
+    sender.send(frame(), (face(),))
+
+    class Down:
+        def sendto(self, *_):
+            raise OSError(101, "Network is unreachable")
+
+    real, sender._socket = sender._socket, Down()
+    sender.send(frame(), (face(),))
+    real.close()
+    assert sender.trouble == "--send osf://127.0.0.1:9: 1 of 2 packets could not be sent (Network is unreachable)"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "osc://127.0.0.1",
+        "udp://127.0.0.1:1",
+        "127.0.0.1:39539",
+        "osc://:39539",
+        "osc://a:99999",
+        "osc://a:x",
+        "osc://a:1/b",
+        "",
+    ],
+)
+def test_addresses_that_are_none(url):
+    with pytest.raises(ConfigError, match="osc://host:port"):
+        parse_receiver(url)
+
+
+def test_addresses_with_numbers_in_brackets():
+    assert parse_receiver("osf://[::1]:11573") == ("osf", "::1", 11573)
+
+
+def test_a_host_that_does_not_exist():
+    with pytest.raises(SinkError, match="no-such-host"):
+        Sender("osc://no-such-host.invalid:39539")

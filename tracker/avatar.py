@@ -1,0 +1,66 @@
+"""What programs that animate avatars ask of a face: ARKit's names, gaze angles, rotations as quaternions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# how far our face model turns an eyeball at a weight of 1
+LOOK_OUT_DEG, LOOK_UP_DEG, LOOK_DOWN_DEG = 30.0, 20.0, 25.0
+ONE_IN_ARKIT = ("browInnerUp", "cheekPuff")  # left and right are apart here only
+
+
+def arkit_blendshapes(weights: dict[str, float]) -> dict[str, float]:
+    """Weights under Apple's own names.
+
+    Parameters
+    ----------
+    weights : by our names, which end in _L and _R
+
+    Returns
+    -------
+    By names as eyeBlinkLeft; browInnerUp and cheekPuff are the mean of both sides.
+    """
+    out = {}
+    for name, weight in weights.items():
+        stem, _, side = name.partition("_")
+        if stem in ONE_IN_ARKIT:
+            out[stem] = (weights[f"{stem}_L"] + weights[f"{stem}_R"]) / 2
+        else:
+            out[stem + {"L": "Left", "R": "Right", "": ""}[side]] = weight
+    return out
+
+
+def gaze_deg(weights: dict[str, float], side: str) -> tuple[float, float]:
+    """Where an eye looks, seen from its head.
+
+    Parameters
+    ----------
+    weights : by our names; what is missing counts as 0
+    side : "L" or "R", the subject's
+
+    Returns
+    -------
+    Yaw, positive to image left of an upright head that faces us, and pitch, positive down: the signs of a head's pose.
+    """
+
+    def look(where: str) -> float:
+        return weights.get(f"eyeLook{where}_{side}", 0.0)
+
+    outwards = LOOK_OUT_DEG * (look("Out") - look("In"))
+    # the subject's left is image right
+    return (-outwards if side == "L" else outwards), LOOK_DOWN_DEG * look("Down") - LOOK_UP_DEG * look("Up")
+
+
+def quaternion(rotation: np.ndarray) -> np.ndarray:
+    """The unit quaternion (x, y, z, w) of a rotation that turns column vectors, (3, 3); w is at least 0."""
+    m = np.asarray(rotation, float)
+    # 4 q q^T, of which the row with the largest diagonal tells the rest best
+    products = np.array([
+        [1 + m[0, 0] - m[1, 1] - m[2, 2], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0], m[2, 1] - m[1, 2]],
+        [m[0, 1] + m[1, 0], 1 - m[0, 0] + m[1, 1] - m[2, 2], m[1, 2] + m[2, 1], m[0, 2] - m[2, 0]],
+        [m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], 1 - m[0, 0] - m[1, 1] + m[2, 2], m[1, 0] - m[0, 1]],
+        [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], 1 + m[0, 0] + m[1, 1] + m[2, 2]],
+    ])  # fmt: skip
+    row = products[int(np.argmax(np.diag(products)))]
+    row = row / np.linalg.norm(row)
+    return row if row[3] >= 0 else -row
