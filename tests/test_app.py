@@ -170,7 +170,7 @@ def test_a_virtual_camera_shows_what_a_file_would(networks, tmp_path, monkeypatc
         "import pathlib\nimport numpy as np\n"
         "class PixelFormat:\n    BGR = 'bgr'\n"
         "class Camera:\n    device = 'a stand-in'\n"
-        "    def __init__(self, width, height, fps, fmt):\n        self.given, self.pictures = (width, height, fps, fmt), []\n"
+        "    def __init__(self, width, height, fps, fmt):\n        self.pictures = []\n"
         "    def send(self, picture):\n        self.pictures.append(picture.copy())\n"
         "    def close(self):\n        np.savez(pathlib.Path(__file__).with_name('given.npz'), self.pictures)\n"
     )
