@@ -191,9 +191,15 @@ class ParamsGoal(PointsGoal):
         # of these the coefficients are known, not fitted
         rendered = self.table["group"] == "rendered"
         self.exact = torch.from_numpy(rendered.astype(np.float32)).to(device)
+        left = [n for n in self.model.names if n.endswith("_L") and not n.startswith("eyeLook")]  # eyes look together
+        self.sides = [[self.model.index(n[:-1] + side) for n in left] for side in "LR"]
         self.spread = torch.ones(coefficients.shape[2], device=device)
+        self.side_spread = torch.ones(len(left), device=device)
         if rendered.any():
-            self.spread = exact_spread(torch.from_numpy(coefficients[rendered, 0]), self.model.shape_count).to(device)
+            exact, shapes = torch.from_numpy(coefficients[rendered, 0]), self.model.shape_count
+            self.spread = spread(exact, shown_weight(exact, shapes)).to(device)
+            aside = apart_of(exact[:, shapes:], self.sides)
+            self.side_spread = spread(aside, shown_weight(aside)).to(device)
         self.shown_by_shape = shape_shown(self.model)
         # the points of a photograph hardly tell these from the shape, so its fit says nothing of them
         told = [not name.startswith(fit.VAGUE) for name in self.model.names]
@@ -276,6 +282,9 @@ class ParamsGoal(PointsGoal):
         shape_apart = (apart[:, :shapes] * self.shown_by_shape).mean(1)
         terms["exact_shape"] = (shape_apart * exact).sum() / exact.sum().clamp(min=1)
         terms["exact_expression"] = (apart[:, shapes:].mean(1) * exact).sum() / exact.sum().clamp(min=1)
+        aside, true_aside = (apart_of(values[:, shapes:], self.sides) for values in (coefficients, truth))
+        apart = ((aside - true_aside) / self.side_spread).square() * shown_weight(true_aside)
+        terms["exact_sides"] = (apart.mean(1) * exact).sum() / exact.sum().clamp(min=1)
         eye = real * self.eye_weight[face] * ~self.blink[face, 0, 0].isnan()
         shut = (coefficients[:, shapes:][:, self.eyes] - self.blink[face, flip].nan_to_num()).abs().mean(1)
         terms["blink"] = (shut * eye).sum() / eye.sum().clamp(min=1)
@@ -331,13 +340,22 @@ class ParamsGoal(PointsGoal):
         return landmark_errors(points, truth) | {"blink": round(blink, 4)}
 
 
-def shown_weight(exact: torch.Tensor, shape_count: int) -> torch.Tensor:
+def apart_of(expression: torch.Tensor, sides: list[list[int]]) -> torch.Tensor:
+    """Left less right, (n, pairs), of weights (n, Ke).
+
+    They are learnt by themselves: most faces are alike on both sides, and the safe answer to one raised corner of the
+    mouth is both, by half.
+    """
+    return expression[:, sides[0]] - expression[:, sides[1]]
+
+
+def shown_weight(exact: torch.Tensor, shape_count: int = 0) -> torch.Tensor:
     """How much each of the coefficients (n, Ks + Ke) is learnt, (n, Ks + Ke).
 
     Most faces do not show most expressions. Learnt alike, "hardly" would be the safe answer for those that do, too; so
     there an expression weighs more the more of it is shown.
     """
-    shown = exact.clone()
+    shown = exact.abs()
     shown[:, :shape_count] = 0
     return 1 + SHOWN_WEIGHT * shown
 
@@ -354,9 +372,8 @@ def shape_shown(model: fit.FacePoints) -> torch.Tensor:
     return size / size.mean()
 
 
-def exact_spread(exact: torch.Tensor, shape_count: int) -> torch.Tensor:
-    """By what guessing the mean of (n, Ks + Ke) would be off, (Ks + Ke,), as `shown_weight` weighs it."""
-    weight = shown_weight(exact, shape_count)
+def spread(exact: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """By what guessing the mean of each column of (n, K) would be off, (K,), as `weight` (n, K) weighs it."""
     mean = (weight * exact).sum(0) / weight.sum(0)
     return (weight * (exact - mean).square()).mean(0).sqrt().clamp(min=0.05)
 

@@ -30,7 +30,7 @@ CROPS = {"landmark_scale": 1.35, "box_scale": 1.65, "runtime_box_scale": 1.4, "r
 
 def config_of(goal: str, samples: int) -> dict:
     terms = ("points", "lids", "mesh", "cloud", "shape", "expression", "blink", "gaze", "score", "steady")
-    terms += ("exact_shape", "exact_expression")
+    terms += ("exact_shape", "exact_expression", "exact_sides")
     train = {"goal": goal, "samples": samples, "batch": 8, "lr": 1e-3, "weight_decay": 0.0, "warmup": 8, "ema": 0.9}
     return {
         "net": NET,
@@ -136,11 +136,18 @@ def test_what_a_face_shows_weighs_more():
     weight = goals.shown_weight(exact, shape_count=1)
     assert weight.tolist() == [[1, 1, 1 + more / 2], [1, 1 + more, 1]]
     # guessing the weighted mean of a column is off by its spread, so that it costs 1
-    spread = goals.exact_spread(exact, shape_count=1)
+    spread = goals.spread(exact, weight)
     mean = (weight * exact).sum(0) / weight.sum(0)
     cost = (weight * ((exact - mean) / spread).square()).mean(0)
     np.testing.assert_allclose(cost, 1, rtol=1e-5)
     assert spread[0].item() == pytest.approx(1.5)
+
+
+def test_sides_are_told_apart():
+    weights = torch.tensor([[0.2, 0.9, 0.7], [0.5, 0.1, 0.5]])
+    assert goals.apart_of(weights, [[0], [2]]).tolist() == [[pytest.approx(-0.5)], [0]]
+    # raised on one side or on the other: as much is shown
+    assert goals.shown_weight(torch.tensor([[-0.5], [0.5]])).tolist() == [[1 + goals.SHOWN_WEIGHT / 2]] * 2
 
 
 def test_modes_that_pose_could_do_as_well_count_little():
