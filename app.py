@@ -165,11 +165,14 @@ def run(source: Source, tracker: FaceTracker, renderer, out: Outputs, stages, pr
                 with stages("write"):
                     depth = renderer.depth_map() if source.still and "depth" in renderer.views else None
                     out.sink.write(picture, frame, *([] if depth is None else [depth]))
-            pace.wait(frame)
+            if out.live:
+                pace.wait(frame)
             for sender in out.senders:
-                sender.send(frame, faces)
+                with stages("write"):
+                    sender.send(frame, faces)
             if out.camera:
-                out.camera.show(picture)
+                with stages("write"):
+                    out.camera.show(picture)
             if out.window:
                 with stages("draw"):
                     out.window.show(frame.image, faces, stages.last_ms("frame"))
@@ -406,13 +409,6 @@ def open_sink(path: Path, source: Source, config: OutputConfig):
     return ImageSink(path, numbered=not source.still)
 
 
-def open_camera(source: Source) -> VirtualCamera:
-    """The virtual camera, of the size of this source's pictures."""
-    if source.still:
-        raise ConfigError("--virtual-camera: images have no time; expected a video, a stream or a camera")
-    return VirtualCamera(source.size_wh, source.fps)
-
-
 def build_tracker(config: AppConfig, stages: Stages, live: bool):
     """The tracker with the networks and face models that the settings name."""
     detector = open_detector(config.detector, config.runtime)
@@ -452,18 +448,19 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
             raise ConfigError(f"--export {args.export}: of a video --at N names the frame; of images all are taken")
         if args.sync and not source.live:
             raise ConfigError(f"--sync: expected a camera or a live stream, found {source.name}")
+        if source.still and (args.send or args.virtual_camera):
+            raise ConfigError(f"{'--send' if args.send else '--virtual-camera'}: images have no time; expected a video")
+        senders = [parts.enter_context(Sender(url)) for url in args.send]
         tracker = parts.enter_context(contextlib.closing(build_tracker(config, stages, source.live)))
-        out, renderer = Outputs(), None
+        out, renderer = Outputs(senders=senders), None
         if args.output or args.virtual_camera or wants_window:
             renderer = parts.enter_context(open_renderer(args.renderer, tracker.mesh_model, views))
             tracker.with_vertices = renderer.needs_vertices
         if args.output:
             out.sink = parts.enter_context(open_sink(args.output, source, config.output))
         if args.virtual_camera:
-            out.camera = parts.enter_context(open_camera(source))
+            out.camera = parts.enter_context(VirtualCamera(source.size_wh, source.fps))
             say(f"virtual camera: {out.camera.name}")
-        for url in args.send:
-            out.senders.append(parts.enter_context(contextlib.closing(Sender(url))))
         if wants_window:
             mirror = args.webcam is not None and not args.no_mirror
             try:
@@ -492,18 +489,19 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
             with uninterrupted():  # an output that was interrupted is finished all the same
                 parts.close()
             say(summary.text(args.output, "image" if source.still else "frame"))
+            for sender in senders:
+                if sender.trouble:
+                    print(f"app.py: {sender.trouble}", file=sys.stderr)
             if args.profile is not None:
                 report_profile(stages, summary, source, args.profile, say)
     for line in source.skipped:
         print(f"skipped: {line}", file=sys.stderr)
-    for sender in out.senders:
-        if sender.trouble:
-            print(f"app.py: {sender.trouble}", file=sys.stderr)
     if out.export and not out.export.heads:
         done = out.export.done
         where = "" if args.at is None else f" in frame {args.at}" if done else f": there is no frame {args.at}"
         raise SinkError(f"--export {args.export}: found no face{where}")
-    return 1 if source.skipped else 0
+    unheard = any(sender.dropped and not sender.sent for sender in senders)
+    return 1 if source.skipped or unheard else 0
 
 
 def tell(text: str) -> None:

@@ -1,12 +1,17 @@
-"""What programs that animate avatars ask of a face: ARKit's names, gaze angles, rotations as quaternions."""
+"""What programs that animate avatars ask of a face: ARKit's names, gaze angles, quaternions, a number that stays."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from tracker.types import FaceTrack
 
 # how far our face model turns an eyeball at a weight of 1
 LOOK_OUT_DEG, LOOK_UP_DEG, LOOK_DOWN_DEG = 30.0, 20.0, 25.0
 ONE_IN_ARKIT = ("browInnerUp", "cheekPuff")  # left and right are apart here only
+KEPT_S = 3.0  # a face that is not seen keeps its number, as a lost track keeps its ID
 
 
 def arkit_blendshapes(weights: dict[str, float]) -> dict[str, float]:
@@ -64,3 +69,22 @@ def quaternion(rotation: np.ndarray) -> np.ndarray:
     row = products[int(np.argmax(np.diag(products)))]
     row = row / np.linalg.norm(row)
     return row if row[3] >= 0 else -row
+
+
+class Numbers:
+    """Numbers from 0 for faces; each stays with its face, and is free again `KEPT_S` after the face was last seen."""
+
+    def __init__(self):
+        self._of: dict[int, int] = {}
+        self._seen_s: dict[int, float] = {}
+
+    def __call__(self, faces: Sequence[FaceTrack], time_s: float) -> dict[int, FaceTrack | None]:
+        """The faces of a frame by number, in order; None where the face of a number is not seen now."""
+        for face in sorted(faces, key=lambda face: face.id):
+            if face.id not in self._of:
+                self._of[face.id] = next(n for n in range(len(self._of) + 1) if n not in self._of.values())
+            self._seen_s[face.id] = time_s
+        for track in [track for track, seen_s in self._seen_s.items() if time_s - seen_s > KEPT_S]:
+            del self._of[track], self._seen_s[track]
+        by_id = {face.id: face for face in faces}
+        return {number: by_id.get(track) for track, number in sorted(self._of.items(), key=lambda item: item[1])}

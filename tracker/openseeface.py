@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from tracker.avatar import gaze_deg, quaternion
 from tracker.types import FaceTrack, Frame
 
-FACES = 36  # that fit into a datagram
+FACES = 5  # in a datagram at most: 9 KB is the most that macOS sends
 UNIT_MM = 140.0  # of its lengths, by the distance of the outer corners of the eyes
 ORDER = [*range(48), *range(49, 54), *range(55, 60), 48, 61, 62, 63, 54, 65, 66, 67]  # its 66, of the 68
 EYES = (("R", 36, 39), ("L", 42, 45))  # corners
@@ -29,14 +29,21 @@ TO_ITS_CAMERA = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 HEAD = struct.Struct("<di4fBf4f3f3f")
 
 
-def openseeface_packets(frame: Frame, faces: Sequence[FaceTrack]) -> Iterator[bytes]:
-    """The datagram of a frame: all faces, numbered from 0 in the order of their IDs. There is none without a face."""
-    if faces:
-        ordered = sorted(faces, key=lambda face: face.id)[:FACES]
-        yield b"".join(face_packet(frame, face, number) for number, face in enumerate(ordered))
+def openseeface_packets(frame: Frame, faces: dict[int, FaceTrack], now_s: float) -> Iterator[bytes]:
+    """The datagrams of a frame.
+
+    Parameters
+    ----------
+    frame : whose size is told
+    faces : by the numbers that they are told under
+    now_s : time that goes on from one run to the next: receivers leave out what is older than what they have
+    """
+    packets = [face_packet(frame, face, number, now_s) for number, face in faces.items()]
+    for start in range(0, len(packets), FACES):
+        yield b"".join(packets[start : start + FACES])
 
 
-def face_packet(frame: Frame, face: FaceTrack, number: int) -> bytes:
+def face_packet(frame: Frame, face: FaceTrack, number: int, now_s: float) -> bytes:
     """The 1,785 bytes of one face."""
     height, width = frame.image.shape[:2]
     pose, weights = face.pose, face.blendshapes
@@ -44,7 +51,7 @@ def face_packet(frame: Frame, face: FaceTrack, number: int) -> bytes:
     unit_px = max(pose.scale_px_per_mm, 1e-6) * UNIT_MM
     nose_x, nose_y, _ = face.landmarks[30].tolist()
     head = HEAD.pack(
-        frame.time_s,
+        now_s,
         number,
         *(width, height),
         *(1.0 - weights.get("eyeBlink_R", 0.0), 1.0 - weights.get("eyeBlink_L", 0.0)),
@@ -106,8 +113,12 @@ def _angles_deg(rotation: np.ndarray) -> tuple[float, float, float]:
 
 
 def _its_quaternion(rotation: np.ndarray) -> np.ndarray:
-    """It takes rotations to turn row vectors: the inverse of what is said elsewhere."""
-    return quaternion(rotation.T)
+    """It takes rotations to turn row vectors: the inverse of what is said elsewhere.
+
+    w changes its sign with every nod there, so x and y, which are 0.7 for a frontal face, say which of both signs.
+    """
+    found = quaternion(rotation.T)
+    return found if found[0] + found[1] >= 0 else -found
 
 
 def _eye(in_head: np.ndarray, weights: dict[str, float], side: str, *corners: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import socket
+import time
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from tracker.avatar import Numbers
 from tracker.errors import ConfigError, SinkError
 from tracker.openseeface import openseeface_packets
 from tracker.types import FaceTrack, Frame
 from tracker.vmc import vmc_packets
 
-PACKETS = {"osc": vmc_packets, "osf": openseeface_packets}
+SCHEMES = ("osc", "osf")
 EXPECTED = "expected osc://host:port (VMC) or osf://host:port (OpenSeeFace)"
 
 
@@ -27,13 +30,14 @@ def parse_receiver(url: str) -> tuple[str, str, int]:
         scheme, host, port = parts.scheme, parts.hostname, parts.port
     except ValueError as error:  # a port that is none
         raise ConfigError(f"--send {url}: {EXPECTED}; {error}") from error
-    if scheme not in PACKETS or not host or not port or parts.path.strip("/") or parts.query or parts.username:
+    more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+    if scheme not in SCHEMES or not host or not port or more:
         raise ConfigError(f"--send {url}: {EXPECTED}")
     return scheme, host, port
 
 
 class Sender:
-    """Sends what is tracked to `url`, whether or not somebody listens.
+    """Sends what is tracked to `url`, whether or not somebody listens; a context manager.
 
     A datagram that cannot go out now is dropped: the next frame says more. `trouble` tells of them.
 
@@ -46,15 +50,18 @@ class Sender:
     """
 
     def __init__(self, url: str):
-        scheme, host, port = parse_receiver(url)
-        self._url, self._packets = url, PACKETS[scheme]
-        self._sent, self._dropped, self._reason = 0, 0, ""
+        self._scheme, host, port = parse_receiver(url)
+        self._url, self._numbers = url, Numbers()
+        self._told = 0  # number of the face that moves the avatar of VMC, which has one head
+        self.sent, self.dropped, self._reason = 0, 0, ""
         try:
-            family, kind, protocol, _, self._address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-            self._socket = socket.socket(family, kind, protocol)
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
         except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or error
+            reason = error.strerror if isinstance(error, OSError) else "no name of a host"
             raise SinkError(f"--send {url}: {host} is not known here ({reason}); give a name or an address") from error
+        # most receivers listen to IPv4 alone, and localhost is both
+        family, kind, protocol, _, self._address = min(found, key=lambda one: one[0] != socket.AF_INET)
+        self._socket = socket.socket(family, kind, protocol)
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
 
@@ -63,18 +70,30 @@ class Sender:
         for packet in self._packets(frame, faces):
             try:
                 self._socket.sendto(packet, self._address)
-                self._sent += 1
+                self.sent += 1
             except OSError as error:
-                self._dropped += 1
+                self.dropped += 1
                 self._reason = error.strerror or str(error)
+
+    def _packets(self, frame: Frame, faces: tuple[FaceTrack, ...]) -> Iterator[bytes]:
+        numbered = self._numbers(faces, frame.time_s)
+        if self._scheme == "osf":
+            seen = {number: face for number, face in numbered.items() if face}
+            return openseeface_packets(frame, seen, time.time())
+        if self._told not in numbered:
+            self._told = next(iter(numbered), 0)
+        return vmc_packets(frame.time_s, numbered.get(self._told))
 
     @property
     def trouble(self) -> str:
         """What went wrong so far; empty where nothing did."""
-        if not self._dropped:
+        if not self.dropped:
             return ""
-        total = self._sent + self._dropped
-        return f"--send {self._url}: {self._dropped} of {total} packets could not be sent ({self._reason})"
+        of = f"{self.dropped} of {self.sent + self.dropped} packets"
+        return f"--send {self._url}: {of} could not be sent ({self._reason}); check the address and the network"
 
-    def close(self) -> None:
+    def __enter__(self) -> Sender:
+        return self
+
+    def __exit__(self, *_) -> None:
         self._socket.close()

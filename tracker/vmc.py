@@ -11,29 +11,21 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tracker.avatar import arkit_blendshapes, gaze_deg, quaternion
-from tracker.pose import rotation_from_angles
-from tracker.types import FaceTrack, Frame
+from tracker.avatar import arkit_blendshapes, quaternion
+from tracker.types import FaceTrack
 
 BUNDLE_BYTES = 1400  # at most, so that no network has to take one apart
 BUNDLE_HEAD = b"#bundle\0" + struct.pack(">Q", 1)  # time tag 1: now
 
 
-def vmc_packets(frame: Frame, faces: Sequence[FaceTrack]) -> Iterator[bytes]:
-    """The datagrams of a frame: OSC bundles.
+def vmc_packets(time_s: float, face: FaceTrack | None) -> Iterator[bytes]:
+    """The datagrams of a frame: OSC bundles, with the turn of the bone Head and the blendshapes under ARKit's names.
 
-    They tell of one face, as an avatar has one head: the one with the lowest ID. The turns of head and eyes are told as
-    those of the bones Head, LeftEye and RightEye, the blendshapes under ARKit's names. There are none without a face.
+    Eyes are told by their blendshapes alone. Without a face there is only the time, and that nobody is there.
     """
-    if not faces:
-        return
-    face = min(faces, key=lambda one: one.id)
-    messages = [osc_message("/VMC/Ext/OK", 1), osc_message("/VMC/Ext/T", float(frame.time_s))]
-    messages.append(_bone("Head", face.pose.rotation))
-    if face.blendshapes:
-        for bone, side in (("LeftEye", "L"), ("RightEye", "R")):
-            yaw_deg, pitch_deg = gaze_deg(face.blendshapes, side)
-            messages.append(_bone(bone, rotation_from_angles(yaw_deg, pitch_deg, 0.0)))
+    messages = [osc_message("/VMC/Ext/OK", int(face is not None)), osc_message("/VMC/Ext/T", float(time_s))]
+    if face:
+        messages.append(_bone("Head", face.pose.rotation))
         for name, weight in arkit_blendshapes(face.blendshapes).items():
             messages.append(osc_message("/VMC/Ext/Blend/Val", name, float(weight)))
         messages.append(osc_message("/VMC/Ext/Blend/Apply"))
@@ -60,7 +52,7 @@ def _text(value: str) -> bytes:
 
 
 def _bone(name: str, rotation: np.ndarray) -> bytes:
-    """A bone turned; where it is, the avatar knows."""
+    """A bone turned, at the origin: where it is, only the avatar could say."""
     x, y, z, w = quaternion(rotation).tolist()
     # x points the other way there; an axis of rotation is mirrored in the two others
     return osc_message("/VMC/Ext/Bone/Pos", name, 0.0, 0.0, 0.0, x, -y, -z, w)
