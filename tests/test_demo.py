@@ -13,9 +13,11 @@ from tests.program import records, run
 CLIP, TRUTH = ROOT / "samples" / "demo.mp4", ROOT / "samples" / "demo_truth.jsonl"
 
 
-@pytest.fixture(scope="module")
-def tracked(networks, tmp_path_factory):
-    """Records of the clip, and the truth of the same frames."""
+@pytest.fixture(scope="module", params=["default", "large"])
+def tracked(request, networks, tmp_path_factory):
+    """Records of the clip, by the default network and by the larger one, and the truth of the same frames."""
+    if request.param == "large":
+        networks = ["--config", ROOT / "configs" / "large.toml"]
     log = tmp_path_factory.mktemp("demo") / "log.jsonl"
     done = run("-f", CLIP, "--log", log, "--set", "smoothing.enabled=false", *networks)
     assert done.returncode == 0, done.stderr

@@ -50,12 +50,12 @@ class SmoothingConfig:
     size_cutoff_hz: float = 0.6
     size_beta: float = 5.0  # speed in sizes a second
     rotation_cutoff_hz: float = 1.0
-    rotation_beta: float = 20.0  # speed in radians a second
+    rotation_beta: float = 10.0  # speed in radians a second
     expression_cutoff_hz: float = 1.0
     expression_beta: float = 10.0  # speed in full blendshapes a second
     eyelid_cutoff_hz: float = 2.0  # at rest; a blink of 5 frames passes all the same, by its speed
     eyelid_beta: float = 12.0
-    derivative_cutoff_hz: float = 1.0
+    derivative_cutoff_hz: float = 0.8
     lookahead: int = 0  # frames of a file that smoothing may look ahead, which come out that much later
 
     def __post_init__(self):
