@@ -30,7 +30,7 @@ class TrackerConfig:
     memory_s: float = 3.0  # how long a lost face keeps its ID
     confirm_frames: int = 3  # good frames until a tentative track counts as tracked
     young_frames: int = 30  # good frames for which a track may still turn out to be one that was lost nearby
-    start_score: float = 0.97  # a track begins above, and ends below the other
+    start_score: float = 0.985  # a track begins above, and ends below the other
     keep_score: float = 0.25
     min_face_px: float = 8.0  # a smaller face is given up
     min_inside: float = 0.35  # share of the landmarks that must lie in the picture
