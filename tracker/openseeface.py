@@ -60,7 +60,7 @@ def face_packet(frame: Frame, face: FaceTrack, number: int, now_s: float) -> byt
         *_angles_deg(rotation),
         *((height / 2 - nose_y) / unit_px, (width / 2 - nose_x) / unit_px, -width / unit_px),
     )
-    in_head = head_points(face.landmarks, pose.rotation, pose.scale_px_per_mm)
+    in_head = head_points(face.landmarks, pose.rotation, unit_px)
     eyes = np.array([_eye(in_head, weights, *eye) for eye in EYES])
     solid = np.concatenate([in_head[ORDER], eyes[:, 0], eyes[:, 1]])
     flat = np.concatenate([face.landmarks[ORDER, :2], _to_image(eyes[:, 0], face, unit_px)]) - 0.5
@@ -69,17 +69,19 @@ def face_packet(frame: Frame, face: FaceTrack, number: int, now_s: float) -> byt
     return head + b"".join(np.asarray(part, "<f4").tobytes() for part in rest)
 
 
-def head_points(landmarks: np.ndarray, rotation: np.ndarray, scale_px_per_mm: float) -> np.ndarray:
+def head_points(landmarks: np.ndarray, rotation: np.ndarray, unit_px: float) -> np.ndarray:
     """Landmarks, (68, 3) image px, as the head had them before it was turned: (68, 3) in OpenSeeFace's head."""
     upright = (landmarks - landmarks[30]) * (1, -1, 1) @ rotation  # row vectors: turned back
-    return upright / (max(scale_px_per_mm, 1e-6) * UNIT_MM) * TO_ITS_HEAD
+    return upright / unit_px * TO_ITS_HEAD
 
 
 def features(weights: dict[str, float]) -> np.ndarray:
     """Its 14 features, each in [-1, 1] and 0 at rest, from blendshapes by our names."""
-    out = []
-    get = {name: weights.get(name, 0.0) for name in SHAPES}.__getitem__
-    out += [get(f"eyeWide_{side}") - get(f"eyeBlink_{side}") for side in "LR"]
+
+    def get(name: str) -> float:
+        return weights.get(name, 0.0)
+
+    out = [get(f"eyeWide_{side}") - get(f"eyeBlink_{side}") for side in "LR"]
     for side in "LR":
         inner, outer, down = (get(f"brow{part}_{side}") for part in ("InnerUp", "OuterUp", "Down"))
         out += [inner - max(outer, down), (inner + outer) / 2 - down, outer - inner]  # steep, up, quirked
@@ -89,19 +91,6 @@ def features(weights: dict[str, float]) -> np.ndarray:
         out += [get(f"mouthFrown_{side}") - get(f"mouthSmile_{side}"), wide[side]]  # corner down, out
     out += [get("jawOpen") - get("mouthClose"), (wide["L"] + wide["R"]) / 2]
     return np.clip(out, -1.0, 1.0)
-
-
-SHAPES = (
-    *("jawOpen", "mouthClose", "mouthPucker", "mouthFunnel"),
-    *(
-        f"{part}_{side}"
-        for part in (
-            *("eyeWide", "eyeBlink", "browInnerUp", "browOuterUp", "browDown"),
-            *("mouthSmile", "mouthStretch", "mouthDimple", "mouthFrown"),
-        )
-        for side in "LR"
-    ),
-)
 
 
 def _angles_deg(rotation: np.ndarray) -> tuple[float, float, float]:
