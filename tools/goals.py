@@ -191,8 +191,8 @@ class ParamsGoal(PointsGoal):
         # of these the coefficients are known, not fitted
         rendered = self.table["group"] == "rendered"
         self.exact = torch.from_numpy(rendered.astype(np.float32)).to(device)
-        left = [n for n in self.model.names if n.endswith("_L") and not n.startswith("eyeLook")]  # eyes look together
-        self.sides = [[self.model.index(n[:-1] + side) for n in left] for side in "LR"]
+        left = [name for name in self.model.names if name.endswith("_L")]
+        self.sides = [[self.model.index(name) for name in names] for names in (left, map(partner, left))]
         self.spread = torch.ones(coefficients.shape[2], device=device)
         self.side_spread = torch.ones(len(left), device=device)
         if rendered.any():
@@ -338,6 +338,13 @@ class ParamsGoal(PointsGoal):
         known = ~np.isnan(self.table["blink"][rows, 0])
         blink = float(np.abs(told[known] - self.table["blink"][rows][known]).mean())
         return landmark_errors(points, truth) | {"blink": round(blink, 4)}
+
+
+def partner(left: str) -> str:
+    """What the right half of a face does when the left one does `left`: eyes look together, the rest is mirrored."""
+    name = left.removesuffix("L") + "R"
+    swaps = {"eyeLookIn_R": "eyeLookOut_R", "eyeLookOut_R": "eyeLookIn_R"}
+    return swaps.get(name, name)
 
 
 def apart_of(expression: torch.Tensor, sides: list[list[int]]) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracker.appearance import Appearance, thumbnail
+from tracker.blendshapes import BlendshapeReader
 from tracker.crop import CropSpec, cut, roi_from_landmarks
 from tracker.cuts import CutDetector
 from tracker.expression import ExpressionSolver
@@ -52,6 +53,7 @@ def load_kernels(fitting: bool = False) -> None:
     if fitting:
         LandmarkFitter(model)(landmarks)
     pose = pose_from_camera(camera)
+    BlendshapeReader(("",), one, np.eye(1), np.eye(1)).start()(one)
     ExpressionSolver(model)(one, one, Slot(1, Appearance()).settle_shape(one))
     smooth = FaceFilter(SmoothingConfig(), ("eyeBlink_L", "jawOpen"), pose)
     for time_s in (0.0, 1.0):

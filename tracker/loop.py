@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracker.appearance import thumbnail
+from tracker.blendshapes import BlendshapeReader
 from tracker.crop import CropSpec, cut_batch, roi_from_box, roi_from_landmarks
 from tracker.cuts import CutDetector
 from tracker.errors import ConfigError
@@ -81,6 +82,7 @@ class FaceTracker:
     regressor : crops -> parameters in the language of `model`
     model : the face model behind the regressor
     mesh_model : the face model that is drawn; where it is another one it is fitted to the landmarks of each frame
+    reader : reads the blendshapes from what the regressor tells; without one they are told as they come
     live : look for newcomers in a thread beside the loop, so that faces that are tracked never wait for it; a newcomer
         is then found a frame or two later, and which one depends on the machine. `close` ends the thread.
     """
@@ -91,6 +93,7 @@ class FaceTracker:
         regressor: Regressor,
         model: MorphableModel,
         mesh_model: MorphableModel | None = None,
+        reader: BlendshapeReader | None = None,
         config: TrackerConfig = TrackerConfig(),
         smoothing: SmoothingConfig = SmoothingConfig(),
         camera: CameraConfig = CameraConfig(),
@@ -108,6 +111,7 @@ class FaceTracker:
         self._config = config
         self._smoothing = smoothing
         self._solve = ExpressionSolver(model)
+        self._reader = reader if self.mesh_model is model else None
         self._camera = camera
         self._stages = stages or Stages()
         self._waiting: deque[tuple[Frame, tuple[Sighting, ...]]] = deque()  # frames that wait for those after them
@@ -137,7 +141,10 @@ class FaceTracker:
         model = load_face_model(network.face_model_file)
         mesh = find_entry(regressor.mesh, "face_model").path
         mesh_model = model if mesh.samefile(network.face_model_file) else load_face_model(mesh)
-        return cls(detect, network, model, mesh_model, **settings)
+        reader = None
+        if network.answers_file is not None:
+            reader = BlendshapeReader.open(find_entry(network.answers_file, "answers").path, model.expression_names)
+        return cls(detect, network, model, mesh_model, reader, **settings)
 
     @property
     def provider(self) -> str:
@@ -360,7 +367,10 @@ class FaceTracker:
                 slot.neutral, slot.neutral_shape = self.mesh_model.bake(shape), shape
             vertices = self.mesh_model.vertices(shape, expression, slot.neutral)
             vertices = project(vertices, np.asarray(camera, np.float32))
-        names = self.mesh_model.expression_names
+        names, weights = self.mesh_model.expression_names, expression
+        if self._reader is not None:
+            slot.reading = slot.reading or self._reader.start()
+            weights = slot.reading(expression)
         return FaceTrack(
             id=slot.id,
             state=sighting.state,
@@ -373,7 +383,7 @@ class FaceTracker:
             pose=pose,
             landmarks=landmarks,
             translation_mm=translation_mm(camera, frame.image.shape[1::-1], self._camera.fov_deg),
-            blendshapes=dict(zip(names, expression.tolist(), strict=bool(names))),
+            blendshapes=dict(zip(names, weights.tolist(), strict=bool(names))),
             vertices=vertices,
         )
 

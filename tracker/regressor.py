@@ -32,15 +32,24 @@ class Regressor:
     size : side of its crops, px
     crop_spec : how its crops are placed and cut
     face_model_file : the face model whose coefficients it tells; shape coefficients are in standard deviations
+    answers_file : how it answers to blendshapes, where that was measured
     provider : the ONNX Runtime execution provider in use
     """
 
-    def __init__(self, session: Session, crop_spec: CropSpec, face_model_file: Path, translate: Translator):
+    def __init__(
+        self,
+        session: Session,
+        crop_spec: CropSpec,
+        face_model_file: Path,
+        translate: Translator,
+        answers_file: Path | None = None,
+    ):
         self._session = session
         self._translate = translate
         self.crop_spec = crop_spec
         self.size = crop_spec.size_px
         self.face_model_file = face_model_file
+        self.answers_file = answers_file
         self.provider = session.provider
         # the one face of most frames has its place
         self._crop = np.empty((1, self.size, self.size, 3), np.uint8)
@@ -94,7 +103,9 @@ class Regressor:
             inputs={"crops": (None, spec.size_px, spec.size_px, 3)},
             outputs={"params": (None, length)},
         )
-        return cls(session, spec, entry.path.parent / entry.get("face_model", str), translate)
+        answers = entry.get("answers", str, "")
+        answers_file = entry.path.parent / answers if answers else None
+        return cls(session, spec, entry.path.parent / entry.get("face_model", str), translate, answers_file)
 
     def __call__(self, crops: np.ndarray) -> list[FaceParams]:
         """Regress all crops at once, those of several faces on two threads.

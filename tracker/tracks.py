@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from tracker.appearance import Appearance
+from tracker.blendshapes import Reading
 from tracker.crop import extent
 from tracker.fitting import LandmarkFitter
 from tracker.smoothing import FaceFilter
@@ -112,6 +113,7 @@ class Slot:
     usual_px_per_mm: float = 0.0  # scale, averaged over about a second
     step_px: tuple[float, float] = (0.0, 0.0)  # how far the face moved in the last frame
     perhaps: Slot | None = None  # a lost face that this one may turn out to be
+    reading: Reading | None = None
     fitter: LandmarkFitter | None = None  # of the face model that is drawn, where it is another one
     lost_s: float = 0.0
     verified_s: float = 0.0

@@ -17,7 +17,7 @@ from tracker.errors import WeightsError
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST_NAME = "manifest.toml"
-KINDS = ("regressor", "detector", "face_model", "texture", "appearance")
+KINDS = ("regressor", "detector", "face_model", "texture", "appearance", "answers")
 IMPORT_COMMAND = "python -m tools.import_3ddfa"
 
 

@@ -146,6 +146,8 @@ def test_what_a_face_shows_weighs_more():
 def test_sides_are_told_apart():
     weights = torch.tensor([[0.2, 0.9, 0.7], [0.5, 0.1, 0.5]])
     assert goals.apart_of(weights, [[0], [2]]).tolist() == [[pytest.approx(-0.5)], [0]]
+    assert goals.partner("mouthSmile_L") == "mouthSmile_R" and goals.partner("eyeLookUp_L") == "eyeLookUp_R"
+    assert goals.partner("eyeLookIn_L") == "eyeLookOut_R" and goals.partner("eyeLookOut_L") == "eyeLookIn_R"
     # raised on one side or on the other: as much is shown
     assert goals.shown_weight(torch.tensor([[-0.5], [0.5]])).tolist() == [[1 + goals.SHOWN_WEIGHT / 2]] * 2
 

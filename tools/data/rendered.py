@@ -69,13 +69,15 @@ def random_expression(rng: np.random.Generator, names: list[str]) -> np.ndarray:
     def put(name: str, value: float) -> None:
         weights[names.index(name)] = np.clip(value, 0, 1)
 
-    def look(x: float, y: float) -> None:
-        put("eyeLookOut_L", x), put("eyeLookIn_R", x), put("eyeLookIn_L", -x), put("eyeLookOut_R", -x)
-        for side in "LR":
-            put(f"eyeLookDown_{side}", y), put(f"eyeLookUp_{side}", -y)
+    def look(side: str, x: float, y: float) -> None:
+        out = x if side == "L" else -x
+        put(f"eyeLookOut_{side}", out), put(f"eyeLookIn_{side}", -out)
+        put(f"eyeLookDown_{side}", y), put(f"eyeLookUp_{side}", -y)
 
-    if rng.random() < 0.6:
-        look(*rng.uniform(-1, 1, 2))
+    if rng.random() < 0.65:
+        together = rng.random() < 0.75  # each eye is to be read by itself
+        left, right = rng.uniform(-1, 1, (2, 2)) * (rng.random((2, 2)) < 0.8)
+        look("L", *left), look("R", *(left if together else right))
     lids = rng.random()
     if lids < 0.25:
         put("eyeBlink_L", 1), put("eyeBlink_R", 1)
@@ -89,18 +91,18 @@ def random_expression(rng: np.random.Generator, names: list[str]) -> np.ndarray:
     if rng.random() < 0.25:
         smile = rng.uniform(0, 1)
         put("mouthSmile_L", smile + rng.normal(0, 0.1)), put("mouthSmile_R", smile + rng.normal(0, 0.1))
-    # the more a picture shows, the more it teaches; but most people do little at once
-    most = 5 if rng.random() < 0.5 else 17
-    for k in rng.choice(len(names), int(rng.integers(0, most)), replace=False):
-        if names[k].startswith(PLACED):
-            continue
+    # most people do little at once; mixtures teach to tell one from the other
+    most = rng.choice((4, 7, 15), p=(0.45, 0.4, 0.15))
+    moves = sorted({name.removesuffix("_L").removesuffix("_R") for name in names if not name.startswith(PLACED)})
+    for move in rng.choice(moves, int(rng.integers(0, most)), replace=False):
         strength = rng.uniform(0, 1)
-        put(names[k], strength)
-        other = other_side(names[k])
-        if names[k][-2:] in ("_L", "_R") and rng.random() < 0.7:
-            put(other, strength)
-        elif other != names[k] and not names[k].endswith(("_L", "_R")):
-            put(other, 0)
+        if move in names:
+            put(other_side(move), 0), put(move, strength)
+            continue
+        alike = rng.random() < 0.5
+        weaker = 1.0 if alike else rng.choice((0.0, rng.uniform(0, 1)), p=(0.7, 0.3))
+        stronger_side = rng.choice(("L", "R"))
+        put(f"{move}_{stronger_side}", strength), put(other_side(f"{move}_{stronger_side}"), weaker * strength)
     return weights
 
 

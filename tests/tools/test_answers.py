@@ -1,0 +1,63 @@
+"""How a network answers to blendshapes is measured right, and is found again beside it."""
+
+import shutil
+import tomllib
+
+import numpy as np
+
+from tests.tools import training_data
+from tools import answers
+from tools.evaluation import crops, people
+from tracker.blendshapes import BlendshapeReader
+from tracker.morphable import load_face_model
+from tracker.weights import ROOT, find_entry
+
+
+def test_response_and_spread_are_those_of_the_answers():
+    rng = np.random.default_rng(0)
+    count = 5
+    response = 0.5 * np.eye(count) + 0.1 * rng.random((count, count))
+    truth = rng.random((60, answers.SHOTS, count)) * (rng.random((60, answers.SHOTS, count)) < 0.3)
+    truth[:, : answers.AT_REST] = 0
+    spread = np.diag([0.02, 0.04, 0.06, 0.02, 0.1])
+    noise = rng.normal(size=truth.shape) @ spread
+    # what each tells at rest is its own and says nothing of either
+    told = 0.2 * rng.random((60, 1, count)) + truth @ response + noise
+    parts = answers.measure(told, truth)
+    np.testing.assert_allclose(parts["response"], response, atol=0.03)
+    found = np.sqrt(np.diag(np.linalg.inv(parts["precision"])))
+    np.testing.assert_allclose(found, np.hypot(np.diag(spread), answers.LEAST_VARIANCE**0.5), rtol=0.15)
+
+
+def test_a_person_rests_first_and_is_cut_as_tracking_does():
+    network, model = crops.load("weights/regressor.onnx")
+    person = next(people.cast(1, 3)[1])
+    pictures, truth = answers.shots(model, person, network.crop_spec, np.random.default_rng(0))
+    assert pictures.shape == (answers.SHOTS, network.size, network.size, 3)
+    assert not truth[: answers.AT_REST].any() and truth[answers.AT_REST :].any(axis=1).mean() > 0.8
+    faces = crops.regress(network, pictures)
+    network.close()
+    points = np.array([model.landmarks(face.camera, face.shape, face.expression)[:, :2] for face in faces])
+    # where tracking would place its next crop is where this one is
+    middle = (points.min(axis=1) + points.max(axis=1)) / 2
+    assert np.abs(np.median(middle, axis=0) - network.size / 2).max() < 2.5
+    longer = np.ptp(points, axis=1).max(axis=1)
+    assert abs(np.median(longer) * network.crop_spec.landmark_scale / network.size - 1) < 0.04
+
+
+def test_the_tool_writes_what_the_tracker_reads(tmp_path, monkeypatch, capsys):
+    for name in ("regressor.onnx", "face_model.npz", "manifest.toml"):
+        shutil.copy(ROOT / "weights" / name, tmp_path)
+    data = tmp_path / "data"
+    data.mkdir()
+    training_data.write(data)
+    network = tmp_path / "regressor.onnx"
+    monkeypatch.setattr("sys.argv", ["answers", "--weights", str(network), "--people", "2", "--data", str(data)])
+    answers.main()
+    assert "regressor_answers.npz" in capsys.readouterr().out
+    before = tomllib.loads((ROOT / "weights" / "manifest.toml").read_text())["regressor"]
+    entry = find_entry(network, "regressor")
+    assert dict(entry.table) == before | {"answers": "regressor_answers.npz"}
+    names = load_face_model(tmp_path / "face_model.npz").expression_names
+    file = entry.sibling("regressor_answers.npz")
+    assert file.kind == "answers" and len(BlendshapeReader.open(file.path, names).rest) == len(names)
