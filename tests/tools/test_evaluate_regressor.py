@@ -115,6 +115,13 @@ def test_jitter_by_hand():
     assert jitter.jitter(shaking) == pytest.approx(5 / 100)
 
 
+def test_tremble_by_hand_and_a_face_that_is_gone():
+    told = [SimpleNamespace(blendshapes={"jawOpen": 0.1 * (t % 2), "eyeWide_L": 0.5}) for t in range(5)]
+    np.testing.assert_allclose(jitter.tremble(told), [0.1, 0])
+    track = jitter.track_of([SimpleNamespace(landmarks=np.ones((68, 3))), None])
+    assert track.shape == (2, 68, 2) and (track[0] == 1).all() and np.isnan(track[1]).all()
+
+
 def test_the_enlarged_face_is_in_the_middle():
     rng = np.random.default_rng(1)
     points = rng.uniform(20, 80, (68, 2))

@@ -4,7 +4,8 @@
 
 A held-out photograph is enlarged to a face of about 400 px in a 1280x720 picture, noise of 4 grey values is added to
 each frame, and the trackers follow with their default smoothing and without. Jitter: RMS motion of the landmarks from
-frame to frame / sqrt(wh) of the face. What smoothing costs when the face moves: `lag`.
+frame to frame / sqrt(wh) of the face. Tremble: RMS change of the blendshapes from frame to frame, and of the one that
+trembles most. What smoothing costs when the face moves: `lag`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from tools.evaluation.common import RAW, largest, open_trackers, options, tell
 from tools.evaluation.photographs import held_out_photographs
 from tracker.loop import FaceTracker
-from tracker.types import Frame
+from tracker.types import FaceTrack, Frame
 
 SIZE_WH = (1280, 720)
 FACE_PX = 400.0
@@ -52,14 +53,27 @@ def with_and_without_smoothing(configs, overrides) -> dict[str, FaceTracker]:
     return open_trackers(configs, overrides) | {f"{name}_raw": tracker for name, tracker in raw.items()}
 
 
-def follow(trackers: dict[str, FaceTracker], frames: Iterable[np.ndarray], fps: float = 30.0) -> dict[str, np.ndarray]:
-    """Landmarks of the largest face, (T, 68, 2) px, NaN where there is none; all trackers see the same frames."""
-    tracks = {name: [] for name in trackers}
+def watch(
+    trackers: dict[str, FaceTracker], frames: Iterable[np.ndarray], fps: float = 30.0
+) -> dict[str, list[FaceTrack | None]]:
+    """The largest face of each frame; all trackers see the same frames."""
+    faces: dict[str, list[FaceTrack | None]] = {name: [] for name in trackers}
     for t, image in enumerate(frames):
         for name, tracker in trackers.items():
-            face = largest(tracker.step(Frame(t, t / fps, image, first=t == 0)))
-            tracks[name].append(face.landmarks[:, :2] if face else np.full((68, 2), np.nan))
-    return {name: np.array(points, np.float64) for name, points in tracks.items()}
+            faces[name].append(largest(tracker.step(Frame(t, t / fps, image, first=t == 0))))
+    return faces
+
+
+def track_of(faces: list[FaceTrack | None]) -> np.ndarray:
+    """Their landmarks, (T, 68, 2) px, NaN where there is no face."""
+    nothing = np.full((68, 2), np.nan)
+    return np.array([nothing if face is None else face.landmarks[:, :2] for face in faces], np.float64)
+
+
+def tremble(faces: list[FaceTrack]) -> np.ndarray:
+    """RMS change of each blendshape from frame to frame, (Ke,)."""
+    weights = np.array([list(face.blendshapes.values()) for face in faces])
+    return np.sqrt((np.diff(weights, axis=0) ** 2).mean(axis=0))
 
 
 def chosen(count: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
@@ -75,16 +89,20 @@ def main(arguments: list[str]) -> int:
     trackers = with_and_without_smoothing(args.config, args.set)
     rng = np.random.default_rng(7)
     values: dict[str, list[float]] = {name: [] for name in trackers}
+    trembles: dict[str, list[np.ndarray]] = {name: [] for name in trackers}
     for _, image, points in chosen(args.photos):
         picture = enlarge(image, points)
-        for name, track in follow(trackers, (noisy(picture, rng) for _ in range(FRAMES))).items():
-            values[name].append(100 * jitter(track[SETTLING:]))
+        for name, faces in watch(trackers, (noisy(picture, rng) for _ in range(FRAMES))).items():
+            values[name].append(100 * jitter(track_of(faces)[SETTLING:]))
+            if np.isfinite(values[name][-1]):
+                trembles[name].append(tremble(faces[SETTLING:]))
     results = {}
     for name, jitters in values.items():
         known = [value for value in jitters if np.isfinite(value)]
         results[name] = {"photographs": len(jitters), "lost": len(jitters) - len(known)}
         if known:
             results[name] |= {"jitter": float(np.mean(known)), "worst": float(np.max(known))}
+            results[name] |= {"tremble": float(np.mean(trembles[name])), "worst_tremble": float(np.max(trembles[name]))}
 
     def draw(folder: Path) -> None:
         from tools.evaluation import plots

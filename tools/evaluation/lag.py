@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tools.evaluation.common import options, tell
-from tools.evaluation.jitter import chosen, enlarge, follow, noisy, with_and_without_smoothing
+from tools.evaluation.jitter import chosen, enlarge, noisy, track_of, watch, with_and_without_smoothing
 from tools.evaluation.steady import lag_frames
 
 PERIOD, SWAY_PX = 45, 120.0  # frames, px
@@ -43,7 +43,8 @@ def main(arguments: list[str]) -> int:
     paths = {}
     for _, image, points in chosen(args.photos):
         frames = (noisy(enlarge(image, points, aside), rng, NOISE) for aside in truth)
-        paths = {name: track[SETTLING:, :, 0].mean(axis=1) for name, track in follow(trackers, frames).items()}
+        tracks = {name: track_of(faces)[SETTLING:] for name, faces in watch(trackers, frames).items()}
+        paths = {name: track[:, :, 0].mean(axis=1) for name, track in tracks.items()}
         for name, x in paths.items():
             rows[name].append(figures(x, truth[SETTLING:]) if np.isfinite(x).all() else {})
     results = {}

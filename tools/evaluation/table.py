@@ -53,6 +53,7 @@ ROWS = (
     ("winks told, rendered people", "blink", "<rendered/*/winks_told:.0%>"),
     ("faces told from half faces, wrong scales, hands, walls (AUC)", "score", "<all_wrong/auc:.4f>"),
     ("jitter of a frozen noisy face; smoothing off", "jitter", "<*/jitter:.3f>; <*_raw/jitter:.2f> %"),
+    ("tremble of its blendshapes: mean; of the worst", "jitter", "<*/tremble:.4f>; <*/worst_tremble:.3f>"),
     ("lag of a swaying face", "lag", "<*/lag_frames:.2f> frames"),
     (
         "average precision, crowds, faces from 10 / 20 px (2x) and 32 px (1x)", "detector",
