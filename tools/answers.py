@@ -35,12 +35,13 @@ RIDGE, LEAST_VARIANCE = 1.0, 1e-4
 
 
 def one_move(rng: np.random.Generator, names: list[str]) -> np.ndarray:
-    """Weights of one blendshape alone, or of both sides of it."""
+    """Weights of one blendshape alone, or of what the other side does with it, or of both."""
     weights = np.zeros(len(names), np.float32)
-    name = rng.choice(names)
-    weights[names.index(name)] = strength = rng.uniform(0.2, 1)
-    if name.endswith("_L") and rng.random() < 0.5:
-        weights[names.index(partner(name))] = strength
+    name = rng.choice([name for name in names if not name.endswith("_R")])
+    sides = [name, partner(name)] if name.endswith("_L") else [name]
+    if rng.random() < 0.6:
+        sides = [rng.choice(sides)]
+    weights[[names.index(side) for side in sides]] = rng.uniform(0.2, 1)
     return weights
 
 
@@ -49,7 +50,7 @@ def shots(model: MorphableModel, person: people.Person, spec: CropSpec, rng) -> 
     names = list(model.expression_names)
     truth = np.zeros((SHOTS, len(names)), np.float32)
     pictures = np.empty((SHOTS, spec.size_px, spec.size_px, 3), np.uint8)
-    usual = rng.normal(0, (14, 7, 4))
+    usual = rng.normal(0, (9, 6, 4))
     for k in range(SHOTS):
         if k >= AT_REST:
             truth[k] = one_move(rng, names) if ALONE[k] else rendered.random_expression(rng, names)

@@ -10,16 +10,25 @@ from numba import njit
 
 from tracker.errors import WeightsError
 
-# what telling one whole blendshape more costs, where a deviation by the usual error costs 1/2
-COST = 1.5
+# What telling one whole blendshape more costs, where a deviation by the usual error costs 1/2. One of which less than
+# LOST would be lost to it is told; of others an answer says too little.
+COST, LOST = 1.5, 0.3
 SWEEPS, LEAST_STEP = 12, 1e-3
-# the answer of a face at rest: what it takes to be believed, how many frames it is over, how far it may be from others'
-FIRST_FRAMES, MOST_FRAMES, FARTHEST = 10.0, 900.0, 0.3
-# of a frame's change; falling counts more, as a face is at rest when it answers least
-RISE, FALL = 0.1, 0.3
-KNOWN = "eyeBlink"  # told by name in training, on photographs, too: they need no reading
-NO_HABIT = "eyeLook"  # a face that looks aside is not at rest
-AGAINST = {"eyeWide_L": "eyeBlink_L", "eyeWide_R": "eyeBlink_R"}  # no lid rises while it falls
+# The answer at rest is a mean over so many frames, at first and at most; neither it nor what a frame adds is farther
+# from the usual one than that, nor than this part of the whole answer, so that most of what is held stays told.
+FIRST_FRAMES, MOST_FRAMES = 40.0, 900.0
+FARTHEST, LARGEST_PART = 0.25, 0.25
+KNOWN = "eyeBlink"  # told by name in training, on photographs, too: it needs no reading
+NO_REST = "eyeLook"  # a face that looks aside is not at rest
+OPPOSITE = {"eyeWide_L": "eyeBlink_L", "eyeWide_R": "eyeBlink_R"}  # no lid rises while it falls
+# eyes look together: what half of the squared difference of two weights costs
+TOGETHER = {
+    "eyeLookIn_L": "eyeLookOut_R",
+    "eyeLookOut_L": "eyeLookIn_R",
+    "eyeLookUp_L": "eyeLookUp_R",
+    "eyeLookDown_L": "eyeLookDown_R",
+}
+APART_COST = 200.0
 
 
 class BlendshapeReader:
@@ -34,20 +43,36 @@ class BlendshapeReader:
     Parameters
     ----------
     names : of the Ke expressions
-    rest : (Ke,) what faces answer at rest
+    rest : (Ke,) what most faces answer at rest
     response : (Ke, Ke) by what the answer changes with a whole blendshape, one a row
     precision : (Ke, Ke) inverse covariance of what is left then
+
+    Raises
+    ------
+    ValueError
+        If the arrays have other shapes or are not finite.
     """
 
     def __init__(self, names: tuple[str, ...], rest: np.ndarray, response: np.ndarray, precision: np.ndarray):
-        response, precision = (np.asarray(part, np.float64) for part in (response, precision))
-        self.rest = np.asarray(rest, np.float64)
+        rest, response, precision = (np.asarray(part, np.float64) for part in (rest, response, precision))
+        count = len(names)
+        if rest.shape != (count,) or response.shape != (count, count) or precision.shape != (count, count):
+            raise ValueError(f"expected {count} blendshapes, got {rest.shape}, {response.shape} and {precision.shape}")
+        self.rest = rest
         self.gain = np.ascontiguousarray(precision @ response.T)
         self.matrix = np.ascontiguousarray(response @ self.gain)
+        if not np.isfinite(self.matrix).all():
+            raise ValueError("expected finite answers")
         self.known = np.array([name.startswith(KNOWN) for name in names])
+        self.told = self.known | (np.diag(self.matrix) > COST / LOST)
+        learnt = np.array([not name.startswith((KNOWN, NO_REST)) for name in names])
+        self.farthest = np.minimum(FARTHEST, LARGEST_PART * np.diag(response).clip(min=0)) * learnt
         # by what else each is held down, Ke where by nothing
-        self.against = np.array([names.index(AGAINST[n]) if AGAINST.get(n) in names else len(names) for n in names])
-        self.habits = np.array([not name.startswith((KNOWN, NO_HABIT)) for name in names])
+        self.opposite = np.array([names.index(OPPOSITE[n]) if OPPOSITE.get(n) in names else count for n in names])
+        for one, other in TOGETHER.items():
+            if one in names and other in names:
+                pair = [names.index(one), names.index(other)]
+                self.matrix[np.ix_(pair, pair)] += APART_COST * np.array([[1.0, -1.0], [-1.0, 1.0]])
 
     @classmethod
     def open(cls, path: Path, names: tuple[str, ...]) -> BlendshapeReader:
@@ -56,16 +81,18 @@ class BlendshapeReader:
         Raises
         ------
         WeightsError
-            If the file is of other blendshapes or lacks a part.
+            If the file is of other blendshapes, damaged, or lacks a part.
         """
         try:
             with np.load(path) as file:
                 parts = {name: file[name] for name in ("names", "rest", "response", "precision")}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise WeightsError(f"{path}: expected what tools/answers.py writes: {error}") from error
-        if tuple(parts["names"].tolist()) != names:
-            raise WeightsError(f"{path}: expected the face model's blendshapes; write it anew with tools/answers.py")
-        return cls(names, parts["rest"], parts["response"], parts["precision"])
+            if tuple(parts.pop("names").tolist()) != names:
+                raise ValueError("it is of another face model")
+            return cls(names, **parts)
+        except (OSError, EOFError, TypeError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise WeightsError(
+                f"{path}: expected how a network answers: {error}; write it anew with tools/answers.py"
+            ) from error
 
     def start(self) -> Reading:
         """Begin with a face nobody has seen yet."""
@@ -84,22 +111,21 @@ class Reading:
         """Weights (Ke,) float32 in [0, 1] of what the network told, (Ke,)."""
         reader = self._reader
         self._frames = min(self._frames + 1.0, MOST_FRAMES)
-        _learn_rest(self._rest, answer, reader.rest, reader.habits, FIRST_FRAMES + self._frames)
-        _read(self._weights, answer, self._rest, reader.gain, reader.matrix, reader.known, reader.against)
+        _learn_rest(self._rest, answer, reader.rest, reader.farthest, FIRST_FRAMES + self._frames)
+        _read(self._weights, answer, self._rest, reader.gain, reader.matrix, reader.known, reader.told, reader.opposite)
         return self._weights.astype(np.float32)
 
 
 @njit(cache=True, nogil=True)
-def _learn_rest(rest, answer, usual, habits, frames):
+def _learn_rest(rest, answer, usual, farthest, frames):
     """Move what a face answers at rest, in place, towards what it answers now."""
     for k in range(len(rest)):
-        if habits[k]:
-            change = min(max(answer[k] - rest[k], -FALL), RISE)
-            rest[k] = min(max(rest[k] + change / frames, usual[k] - FARTHEST), usual[k] + FARTHEST)
+        change = min(max(answer[k] - rest[k], -farthest[k]), farthest[k])
+        rest[k] = min(max(rest[k] + change / frames, usual[k] - farthest[k]), usual[k] + farthest[k])
 
 
 @njit(cache=True, nogil=True)
-def _read(weights, answer, rest, gain, matrix, known, against):
+def _read(weights, answer, rest, gain, matrix, known, told, opposite):
     """Coordinate descent from the weights of the frame before, in place."""
     count = len(weights)
     gradient = np.full(count, COST)
@@ -112,9 +138,9 @@ def _read(weights, answer, rest, gain, matrix, known, against):
     for _ in range(SWEEPS):
         moved = False
         for i in range(count):
-            if known[i]:
+            if known[i] or not told[i]:
                 continue
-            highest = 1.0 - weights[against[i]] if against[i] < count else 1.0
+            highest = 1.0 - weights[opposite[i]] if opposite[i] < count else 1.0
             new = min(max(weights[i] - gradient[i] / matrix[i, i], 0.0), highest)
             step = new - weights[i]
             if abs(step) > LEAST_STEP:

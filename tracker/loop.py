@@ -82,7 +82,8 @@ class FaceTracker:
     regressor : crops -> parameters in the language of `model`
     model : the face model behind the regressor
     mesh_model : the face model that is drawn; where it is another one it is fitted to the landmarks of each frame
-    reader : reads the blendshapes from what the regressor tells; without one they are told as they come
+    reader : reads the blendshapes from what the regressor tells; without one, and where `mesh_model` is another model,
+        they are told as they come
     live : look for newcomers in a thread beside the loop, so that faces that are tracked never wait for it; a newcomer
         is then found a frame or two later, and which one depends on the machine. `close` ends the thread.
     """

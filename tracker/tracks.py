@@ -113,7 +113,7 @@ class Slot:
     usual_px_per_mm: float = 0.0  # scale, averaged over about a second
     step_px: tuple[float, float] = (0.0, 0.0)  # how far the face moved in the last frame
     perhaps: Slot | None = None  # a lost face that this one may turn out to be
-    reading: Reading | None = None
+    reading: Reading | None = None  # of its blendshapes, where they are read
     fitter: LandmarkFitter | None = None  # of the face model that is drawn, where it is another one
     lost_s: float = 0.0
     verified_s: float = 0.0
@@ -283,6 +283,7 @@ class Tracks:
             slot.perhaps = None
         elif lost.appearance.likeness(slot.seen.thumbnail) >= self._config.same_person:
             slot.id, slot.appearance, slot.perhaps = lost.id, lost.appearance, None
+            slot.reading = lost.reading or slot.reading
             slot.appearance.add(slot.seen.thumbnail)
             self._slots.remove(lost)
 

@@ -126,7 +126,7 @@ class FaceTrack:
     roi: Roi  # what the network saw
     model_to_image: np.ndarray  # (3, 4) float32, model mm -> image px
     shape: np.ndarray  # (Ks,) float32, of the face model that is drawn
-    expression: np.ndarray  # (Ke,) float32, of the face model that is drawn; for the mesh, which it brings nearest
+    expression: np.ndarray  # (Ke,) float32, of the face model that is drawn: what its mesh is drawn by
     pose: Pose
     landmarks: np.ndarray  # (68, 3) float32, image px
     translation_mm: np.ndarray | None = None  # (3,) float32, camera space: x right, y up, z away from the camera

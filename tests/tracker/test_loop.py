@@ -337,6 +337,55 @@ def test_live_never_looks_ahead():
         FaceTracker(DiscDetector(), DiscRegressor(), RingModel(), smoothing=SmoothingConfig(lookahead=4), live=True)
 
 
+class CountingReader:
+    """Tells a face how often it has been read, in hundredths; what it is given it keeps."""
+
+    def __init__(self):
+        self.given = []
+
+    def start(self):
+        count = 0
+
+        def read(answer):
+            nonlocal count
+            count += 1
+            self.given.append(answer)
+            return np.float32([count / 100])
+
+        return read
+
+
+def test_blendshapes_are_read_once_a_frame_by_a_reading_that_stays_with_the_face():
+    reader = CountingReader()
+    tracker = FaceTracker(DiscDetector(), DiscRegressor(), RingModel(), reader=reader, smoothing=RAW)
+    red, blue = (100, 100, 30, RED), (230, 100, 30, BLUE)
+    for index in range(10):
+        (face,) = tracker.step(frame(index, red))
+    assert face.blendshapes == {"jawOpen": pytest.approx(0.10)}
+    np.testing.assert_array_equal(face.expression, reader.given[-1])  # the mesh is drawn as the network says
+    for index in range(10, 20):
+        tracker.step(frame(index))
+    told = {face.id: face.blendshapes["jawOpen"] for face in tracker.step(frame(20, red, blue))}
+    assert told == {1: pytest.approx(0.11), 2: pytest.approx(0.01)}
+    tracker.reset()
+    (face,) = tracker.step(frame(21, red))
+    assert face.blendshapes == {"jawOpen": pytest.approx(0.01)}
+
+
+def test_looking_ahead_reads_blendshapes_in_the_order_of_the_frames():
+    tracker = FaceTracker(
+        DiscDetector(), DiscRegressor(), RingModel(), reader=CountingReader(), smoothing=SmoothingConfig(lookahead=3)
+    )
+    done = [pair for index in range(12) for pair in tracker.push(frame(index, (100, 100, 30, RED)))] + tracker.flush()
+    assert [faces[0].blendshapes["jawOpen"] for _, faces in done] == pytest.approx([k / 100 for k in range(1, 13)])
+
+
+def test_no_reader_is_asked_where_another_model_is_drawn():
+    reader = CountingReader()
+    tracker = FaceTracker(DiscDetector(), DiscRegressor(), RingModel(), RingModel(), reader, smoothing=RAW)
+    assert tracker._reader is None and not reader.given
+
+
 def test_vertices_only_when_asked_for():
     tracker, _, _ = make_tracker()
     assert tracker.step(frame(0, (100, 100, 30, RED)))[0].vertices is None

@@ -2,9 +2,10 @@
 
     python -m tools.evaluate blendshapes [--config PATH ...] [--people N] [--json PATH] [--plots DIR]
 
-Rendered people, turned by up to 20 degrees, raise each blendshape alone from 0 to 1 and let it go; the trackers follow
-as `app.py` does by default. Correlation and slope: of the told weight on the true one, each person's own rest taken
-off. Leak: the largest rise of another weight. Blendshapes that move along the view more than twice as far as across it
+Rendered people, turned by up to 20 degrees, raise each blendshape alone from 0 to 1 and let it go, but that both eyes
+look together; the trackers follow as `app.py` does by default. Correlation and slope: of the told weight on the true
+one, each person's own rest taken off. Leak: the largest rise of another weight. Eyes apart: how much the told gaze of
+the two differs, in weights, over all frames. Blendshapes that move along the view more than twice as far as across it
 do not show from the front and are only listed. On held-out photographs weights are held against distances between
 MediaPipe's points. 3DDFA_V2's weights are those of our face model fitted to its landmarks.
 """
@@ -20,13 +21,15 @@ from tools.data import material
 from tools.evaluation import people
 from tools.evaluation.blink import meshed_photographs
 from tools.evaluation.common import correlation, largest, nearest, open_trackers, options, still, tell
+from tracker.blendshapes import TOGETHER
 from tracker.loop import FaceTracker
 from tracker.morphable import MorphableModel
 from tracker.types import FaceTrack, Frame
 
 RAMP = np.concatenate([np.arange(0, 11) / 10, np.arange(4, -1, -1) / 5])  # a third of a second up, a sixth down
 SETTLING = 12  # frames at rest before the first
-WITH = {"mouthClose": "jawOpen"}  # lips that close over an open jaw
+# lips close over an open jaw, eyes look together
+WITH = {"mouthClose": "jawOpen"} | TOGETHER | {right: left for left, right in TOGETHER.items()}
 # a blendshape that is an exception falls below the correlation or leaves the range of slopes
 GOOD_CORRELATION, GOOD_SLOPE = 0.8, (0.8, 1.2)
 
@@ -94,6 +97,12 @@ def figures(told: np.ndarray, names: tuple[str, ...]) -> dict[str, dict]:
             "leak_to": names[int(top.argmax())],
         }
     return results
+
+
+def eyes_apart(told: np.ndarray, names: tuple[str, ...]) -> float:
+    """Mean difference of what is told of both eyes, from (people, T, Ke)."""
+    left, right = ([names.index(name) for name in side] for side in (TOGETHER.keys(), TOGETHER.values()))
+    return float(np.nanmean(np.abs(told[..., left] - told[..., right])))
 
 
 def exceptions(rows: dict[str, dict], seen: list[str]) -> list[str]:
@@ -176,7 +185,10 @@ def main(arguments: list[str]) -> int:
     played = [play(trackers, model, person, angles, weights) for person, angles in clips(args.people)]
     told = {name: np.stack([clip[name] for clip in played]) for name in trackers}
     rows = {name: figures(of, names) for name, of in told.items()}
-    results = {"rendered": {name: {"shown": summary(of, seen), **of} for name, of in rows.items()}}
+    results = {"rendered": {}}
+    for name, of in rows.items():
+        shown = summary(of, seen) | {"eyes_apart": eyes_apart(told[name], names)}
+        results["rendered"][name] = {"shown": shown, **of}
     if (material.folder() / "faces" / "mesh_478.npz").exists():
         results["photographs"] = on_photographs(trackers)
 
