@@ -13,6 +13,7 @@ from tools.data.augment import FACE, NO_FACE, Recipe
 from tools.data.crops import SIZE_PX
 from tools.data.labels import MIRROR_68
 from tools.losses import PointModel, pdc, point_distance, vdc, wpdc
+from tracker.blendshapes import TOGETHER
 from tracker.weights import ROOT
 
 # how often the photographs of a group are shown, by their number
@@ -342,9 +343,7 @@ class ParamsGoal(PointsGoal):
 
 def partner(left: str) -> str:
     """What the right half of a face does when the left one does `left`: eyes look together, the rest is mirrored."""
-    name = left.removesuffix("L") + "R"
-    swaps = {"eyeLookIn_R": "eyeLookOut_R", "eyeLookOut_R": "eyeLookIn_R"}
-    return swaps.get(name, name)
+    return TOGETHER.get(left, left.removesuffix("L") + "R")
 
 
 def apart_of(expression: torch.Tensor, sides: list[list[int]]) -> torch.Tensor:

@@ -10,12 +10,12 @@ from numba import njit
 
 from tracker.errors import WeightsError
 
-# What telling one whole blendshape more costs, where a deviation by the usual error costs 1/2. One of which less than
-# LOST would be lost to it is told; of others an answer says too little.
+# What telling one whole blendshape more costs, where a deviation by the usual error costs 1/2. Those that would lose
+# LOST or more of their weight to that are not told, as an answer says too little of them.
 COST, LOST = 1.5, 0.3
 SWEEPS, LEAST_STEP = 12, 1e-3
-# The answer at rest is a mean over so many frames, at first and at most; neither it nor what a frame adds is farther
-# from the usual one than that, nor than this part of the whole answer, so that most of what is held stays told.
+# The answer at rest is a mean over so many frames, at first and at most. It stays within FARTHEST of the usual one, and
+# within this part of the whole answer to a blendshape, so that most of what is held stays told.
 FIRST_FRAMES, MOST_FRAMES = 40.0, 900.0
 FARTHEST, LARGEST_PART = 0.25, 0.25
 KNOWN = "eyeBlink"  # told by name in training, on photographs, too: it needs no reading
