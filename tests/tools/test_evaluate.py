@@ -192,6 +192,16 @@ def test_weak_mixed_up_and_lost_blendshapes_are_told():
     assert blendshapes.summary(rows, names)["good"] == len(names) - 2
 
 
+def test_eyes_that_are_told_apart_are_noticed():
+    model, _ = people.cast(0)
+    names = model.expression_names
+    told = blendshapes.script(model)[None].astype(float)
+    assert blendshapes.eyes_apart(told, names) == 0
+    told[..., names.index("eyeLookUp_L")] += 0.4
+    told[0, 0] = np.nan  # lost
+    assert blendshapes.eyes_apart(told, names) == pytest.approx(0.1)
+
+
 def test_what_moves_along_the_view_does_not_show():
     model, _ = people.cast(0)
     hidden = {name for name, seen in zip(model.expression_names, blendshapes.shows(model), strict=True) if not seen}
