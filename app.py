@@ -61,6 +61,7 @@ from tracker.types import FaceTrack, Frame
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+ENOUGH_FRAMES = 0.9  # share of those that a file's header promises, which counts some that nobody shows
 KEYS_HELP = (
     "q, Esc  quit",
     "space  pause",
@@ -496,6 +497,10 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
                 report_profile(stages, summary, source, args.profile, say)
     for line in source.skipped:
         print(f"skipped: {line}", file=sys.stderr)
+    promised = source.frame_count_hint or 0
+    if source.exhausted and not source.still and summary.frames < ENOUGH_FRAMES * promised:
+        told = f"{summary.frames} of the {promised} frames that its header promises; is the file complete?"
+        print(f"app.py: {source.name}: {told}", file=sys.stderr)
     if out.export and not out.export.heads:
         done = out.export.done
         where = "" if args.at is None else f" in frame {args.at}" if done else f": there is no frame {args.at}"

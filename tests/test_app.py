@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.clips import ffmpeg
 from tests.conftest import ROOT, material
 from tests.program import APP, assert_one_line, records, run
 
@@ -65,6 +66,19 @@ def test_nobody_there_ends_well_and_honestly(networks, empty_clip, tmp_path):
     assert count == 40
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(29.97, abs=0.01)
     assert not list(tmp_path.glob("*partial*"))
+
+
+def test_a_file_that_is_cut_off_is_told_of(networks, empty_clip, tmp_path):
+    whole, part, log = tmp_path / "whole.mkv", tmp_path / "part.mkv", tmp_path / "log.jsonl"
+    ffmpeg("-i", empty_clip, "-c", "copy", whole)
+    part.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    done = run("-f", part, "--log", log, *networks)
+    count = len(records(log))
+    assert done.returncode == 0 and 0 < count < 36
+    assert f"part.mkv: {count} of the 40 frames that its header promises" in done.stderr
+    for args in (("-f", whole), ("-f", part, "--max-frames", "2")):
+        done = run(*args, "--log", log, *networks)
+        assert done.returncode == 0 and "promises" not in done.stderr
 
 
 def test_record_of_a_frame(networks, tmp_path):

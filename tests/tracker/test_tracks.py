@@ -138,14 +138,17 @@ def test_a_lost_face_comes_back_to_its_id_by_its_looks():
 def test_who_comes_out_from_behind_somebody_gets_the_id_back():
     """Half covered it looks like nobody known; once it is seen whole, it is known again, and stays so."""
     tracks, slot = tracked(seen(x=300, looks=3))
+    slot.reading = at_rest = object()
     tracks.lose(slot, 1.0)
     young = tracks.start(seen(x=240, looks=8), 1.5)
     assert young.id != slot.id
+    young.reading = object()
     for _ in range(5):
         tracks.carry_on(young, seen(x=235, looks=8))
     known = slot.id
     tracks.carry_on(young, seen(x=230, looks=3))
     assert [s.id for s in tracks.active] == [known]
+    assert young.reading is at_rest  # what was learnt of its face is kept
     assert not tracks.remembers
     tracks.carry_on(young, seen(x=230, looks=8))
     assert young.id == known
