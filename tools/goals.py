@@ -11,9 +11,11 @@ import torch
 from tools.data import fit
 from tools.data.augment import FACE, NO_FACE, Recipe
 from tools.data.crops import SIZE_PX
-from tools.data.labels import MIRROR_68
 from tools.losses import PointModel, pdc, point_distance, vdc, wpdc
+from tools.teacher import Teacher
 from tracker.blendshapes import TOGETHER
+from tracker.mirror import MIRROR_68, Mirror, mirrored_camera
+from tracker.morphable import load_face_model
 from tracker.weights import ROOT
 
 # how often the photographs of a group are shown, by their number
@@ -31,18 +33,16 @@ MESH_EVERY = 4  # every n-th of MediaPipe's points is learnt
 def load_table(data: Path) -> dict:
     """The labels of the cut faces, then of those that were turned in 3D and rendered, where there are some; see Labels.
 
-    `points_mirrored` are the points of the flipped cuts; `flips` is False where a cut must not be flipped.
+    `points_mirrored` are the points of the flipped cuts.
     """
     with np.load(data / "faces.npz") as file:
         table = {name: file[name] for name in file.files}
     table["points_mirrored"] = mirrored_68(table["points"])
-    table["flips"] = np.ones(len(table["points"]), bool)
     for group, made in made_labels(data).items():
         count = len(made["yaw_deg"])
         made["points_mirrored"], made["points"] = made["points"][:, 1], made["points"][:, 0]
         made["group"] = np.array([group] * count)
         made["held_out"] = np.zeros(count, bool)
-        made["flips"] = np.full(count, group == "turned")
         made["roi"] = np.tile(np.float32([0, 0, MADE_PX, 0]), (count, 1))
         for name, known in table.items():
             if name not in made:
@@ -53,18 +53,20 @@ def load_table(data: Path) -> dict:
 
 
 def made_labels(data: Path) -> dict[str, dict]:
-    """What `tools.data.build` knows of made faces, by group; two sides of each, the flipped one second.
-
-    Rendered faces are not flipped, as the model's modes are not symmetric: both sides are the same.
-    """
+    """What `tools.data.build` knows of made faces, by group; two sides of each, the flipped one second."""
     result = {}
     for group in MADE:
         if (data / f"{group}.npz").exists():
             with np.load(data / f"{group}.npz") as file:
                 result[group] = {name: file[name] for name in file.files}
-            if group == "rendered":
-                for name in ("points", "camera", "coefficients"):
-                    result[group][name] = np.repeat(result[group][name][:, None], 2, axis=1)
+    if "rendered" in result:
+        made = result["rendered"]
+        model = load_face_model(ROOT / "weights" / "face_model.npz")
+        halves = np.split(made["coefficients"], [model.shape_count], axis=1)
+        mirrored = np.concatenate(Mirror.of(model).coefficients(*halves), axis=1)
+        made["coefficients"] = np.stack([made["coefficients"], mirrored], axis=1)
+        made["camera"] = np.stack([made["camera"], mirrored_camera(made["camera"], SIZE_PX)], axis=1)
+        made["points"] = np.stack([made["points"], mirrored_68(made["points"])], axis=1)
     return result
 
 
@@ -209,6 +211,10 @@ class ParamsGoal(PointsGoal):
         one_way, other_way = ("In_L", "In_R", "Up_L", "Up_R"), ("Out_L", "Out_R", "Down_L", "Down_R")
         self.looks = [[self.model.index(f"eyeLook{way}") for way in ways] for ways in (one_way, other_way)]
         self.heads = {"params": 9 + len(self.model.basis) + 1}
+        self.teacher = None
+        if "teacher" in config:
+            checkpoint = Path(config["teacher"]["checkpoint"])
+            self.teacher = Teacher(checkpoint, lambda params: self.project(*self.decode(params))[0], device)
 
     def start(self, net: torch.nn.Module) -> None:
         """Begin with an upright face in the middle of the crop."""
@@ -257,6 +263,9 @@ class ParamsGoal(PointsGoal):
         distance = 0.5 * point_distance(points, taught) + 0.5 * point_distance(points, people)
         terms["points"] = (distance.mean(1) * real).sum() / count
         terms["lids"] = ((lids(points) - lids(taught)).abs().mean(1) * real).sum() / count
+        if self.teacher is not None:
+            distance = point_distance(landmarks, self.teacher.landmarks(sample["crops"]))
+            terms["teacher"] = (distance.mean(1) * real).sum() / count
 
         fitted = real * self.fit_weight[face, flip]
         truth = self.coefficients[face, flip]

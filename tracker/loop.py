@@ -16,6 +16,7 @@ from tracker.cuts import CutDetector
 from tracker.errors import ConfigError
 from tracker.expression import ExpressionSolver
 from tracker.fitting import LandmarkFitter
+from tracker.mirror import Mirror, mean_of
 from tracker.morphable import MorphableModel, load_face_model, project
 from tracker.pose import model_to_image, pose_from_camera, translation_mm
 from tracker.regressor import Regressor
@@ -112,6 +113,7 @@ class FaceTracker:
         self._config = config
         self._smoothing = smoothing
         self._solve = ExpressionSolver(model)
+        self._mirror = Mirror.of(model)
         self._reader = reader if self.mesh_model is model else None
         self._camera = camera
         self._stages = stages or Stages()
@@ -285,13 +287,13 @@ class FaceTracker:
         size_wh = frame.image.shape[1::-1]
         first = [seen for seen in first if is_plausible(seen, size_wh, self._config)]
         rois = [roi_from_landmarks(seen.landmarks, spec, seen.pose.roll_deg, seen.roi) for seen in first]
-        for seen in self._observe(frame.image, rois):
+        for seen in self._observe(frame.image, rois, mirrored=True):
             believed = seen.score is None or seen.score >= self._config.start_score
             if believed and is_plausible(seen, size_wh, self._config) and not self._tracks.is_covered(seen.box):
                 self._tracks.start(seen, frame.time_s)
 
-    def _observe(self, image: np.ndarray, rois: Sequence[Roi]) -> list[Observation]:
-        """One network run for all crops."""
+    def _observe(self, image: np.ndarray, rois: Sequence[Roi], mirrored: bool = False) -> list[Observation]:
+        """One network run for all crops; where there is time, one more for their mirror images, and the means."""
         if not rois:
             return []
         spec, size = self._regressor.crop_spec, self._regressor.size
@@ -299,6 +301,10 @@ class FaceTracker:
             crops = cut_batch(image, rois, size, spec.style)
         with self._stages("regress"):
             faces = self._regressor(crops)
+            if mirrored and self._mirror is not None:
+                others = self._regressor(np.ascontiguousarray(crops[:, :, ::-1]))
+                others = [self._mirror.face(face, size) for face in others]
+                faces = [mean_of(*pair) for pair in zip(faces, others, strict=True)]
         with self._stages("model"):
             seen = []
             for roi, crop, face in zip(rois, crops, faces, strict=True):

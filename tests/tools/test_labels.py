@@ -35,12 +35,6 @@ def test_a_person_is_always_on_one_side_and_the_share_is_kept():
     assert len({held_out("", f"{k}.jpg") for k in range(100)}) == 2
 
 
-def test_the_mirror_permutation_is_its_own_inverse():
-    assert sorted(labels.MIRROR_68) == list(range(68))
-    np.testing.assert_array_equal(labels.MIRROR_68[labels.MIRROR_68], np.arange(68))
-    assert labels.MIRROR_68[36] == 45 and labels.MIRROR_68[8] == 8 and labels.MIRROR_68[61] == 63
-
-
 @pytest.mark.parametrize("yaw_deg", [-60, -20, 0, 35, 80])
 def test_rough_yaw_has_the_projects_sign(yaw_deg):
     assert labels.rough_yaw_deg(face_68(yaw_deg)[None])[0] == pytest.approx(yaw_deg, abs=2)

@@ -16,10 +16,11 @@ torch = pytest.importorskip("torch")
 from tests.tools import training_data
 from tests.tools.training_data import COUNT
 from tools import curves, export_onnx, goals, train_regressor
-from tools.data import augment, fit, labels
+from tools.data import augment, fit
 from tools.data.crops import SIZE_PX
 from tools.grow import grow
 from tools.models.regressor import FaceNet
+from tracker.mirror import MIRROR_68
 from tracker.morphable import load_face_model
 from tracker.regressor import translate_facet
 from tracker.weights import ROOT
@@ -207,6 +208,32 @@ def test_training_resumes_and_writes_what_it_did(data, tmp_path, goal):
     assert any(not torch.equal(first["net"][name], second["net"][name]) for name in first["net"])
 
 
+def test_a_teacher_is_heard_and_does_not_change(data, tmp_path):
+    config = config_of("params", 16)
+    train_regressor.train(config, data, tmp_path / "teacher", None, threads=1)
+    checkpoint = tmp_path / "teacher" / "last.pt"
+    before = checkpoint.read_bytes()
+    config = config | {"teacher": {"checkpoint": str(checkpoint)}, "losses": config["losses"] | {"teacher": 3.0}}
+    recipe, cpu = augment.Recipe(32, 1.35, 1.65), torch.device("cpu")
+    goal = goals.ParamsGoal(data, recipe, config, cpu)
+    table, rows, weights = goals.training_rows(data)
+    sample = augment.Sampler(data, table, rows, weights, recipe, seed=2).batch(16)
+    sample = {name: torch.from_numpy(array) for name, array in sample.items()}
+    # what it says of a mirrored crop is the mirror image of what it says of the crop, which its network alone does not
+    said = goal.teacher.landmarks(sample["crops"])
+    mirrored = goal.teacher.landmarks(sample["crops"].flip(2))
+    turned = said * torch.tensor([-1, 1, 1]) + torch.tensor([1, 0, 0])
+    np.testing.assert_allclose(mirrored, turned[:, MIRROR_68], atol=1e-5)
+    params = torch.zeros(16, goal.heads["params"])
+    params[:, [1, 5]], params[:, 7] = 1, 0.2
+    own, _ = goal.project(*goal.decode(params))
+    real = sample["kind"] != augment.NO_FACE
+    expected = (own - said).norm(dim=2).mean(1)[real].mean()
+    assert goal.losses({"params": params}, sample)["teacher"].item() == pytest.approx(3 * expected.item(), rel=1e-3)
+    train_regressor.train(config, data, tmp_path / "pupil", None, threads=1)
+    assert (tmp_path / "pupil" / "last.pt").exists() and checkpoint.read_bytes() == before
+
+
 def test_mixed_precision_on_a_processor(data, tmp_path):
     train_regressor.train(config_of("params", 16), data, tmp_path, None, threads=1, mixed=True)
     state = torch.load(tmp_path / "last.pt")
@@ -270,7 +297,7 @@ def test_the_table_of_points_knows_the_mirror(data):
     table = goals.load_table(data)
     mirrored = table["points_mirrored"][0]
     np.testing.assert_allclose(mirrored[36, 0], SIZE_PX - table["points"][0, 45, 0])
-    np.testing.assert_allclose(mirrored[labels.MIRROR_68][:, 1], table["points"][0][:, 1])
+    np.testing.assert_allclose(mirrored[MIRROR_68][:, 1], table["points"][0][:, 1])
     assert fit.load_points(ROOT / "weights" / "face_model.npz").shape_count > 20
 
 

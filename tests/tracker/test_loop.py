@@ -63,7 +63,7 @@ def test_a_face_is_drawn_from_its_first_frame_and_confirmed_later():
         states.append(face.state)
         assert face.detected == (index == 0)
     assert states == [TrackState.TENTATIVE, TrackState.TENTATIVE, TrackState.TRACKED, TrackState.TRACKED]
-    assert regressor.runs == [1, 1, 1, 1, 1], "a new box gets two passes, a tracked face one"
+    assert regressor.runs == [1] * 6, "a new box gets two passes and a mirrored one, a tracked face one"
 
 
 def test_landmarks_sit_on_the_disc_wherever_it_goes():
@@ -88,7 +88,23 @@ def test_faces_share_one_network_run():
     tracker, _, regressor = make_tracker(redetect_s=100.0)
     for index in range(3):
         tracker.step(frame(index, (60, 100, 25, RED), (160, 100, 25, BLUE), (260, 100, 25, YELLOW)))
-    assert regressor.runs == [3, 3, 3, 3]
+    assert regressor.runs == [3] * 5
+
+
+def test_a_new_face_is_seen_in_the_mirror_too():
+    """A network that sees all faces too far right is right on average, once, and then has its way."""
+
+    class Leaning(DiscRegressor):
+        def _regress(self, crop):
+            face = super()._regress(crop)
+            face.camera[0, 3] += 3.0  # px of the crop
+            return face
+
+    tracker, _, regressor = make_tracker(regressor=Leaning(), smoothing=RAW)
+    (first,) = tracker.step(frame(0, (100, 100, 30, RED)))
+    (second,) = tracker.step(frame(1, (100, 100, 30, RED)))
+    np.testing.assert_allclose(centre(first), (100, 100), atol=0.3)
+    assert centre(second)[0] - 100 == pytest.approx(3.0 * second.roi.size / regressor.size, abs=0.3)
 
 
 def test_at_most_max_faces():

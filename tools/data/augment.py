@@ -42,7 +42,7 @@ class Sampler:
         ]
         self.backgrounds = np.memmap(folder / "backgrounds.u8", np.uint8, "r").reshape(-1, 256, 256, 3)
         self.starts = np.cumsum([0, *map(len, self.images)])
-        self.points, self.flips = (table["points"], table["points_mirrored"]), table["flips"]
+        self.points = table["points"], table["points_mirrored"]
         self.rows, self.weights = rows, weights / weights.sum()
         self.recipe = recipe
         self.rng = np.random.default_rng(seed)
@@ -60,7 +60,7 @@ class Sampler:
         chosen = rng.choice(self.rows, count - pairs, p=self.weights)
         for k in range(count - pairs):
             clean = None
-            face[k], flip[k] = chosen[k], rng.random() < 0.5 and self.flips[chosen[k]]
+            face[k], flip[k] = chosen[k], rng.random() < 0.5
             negative = k >= pairs and rng.random() < recipe.negative_share / (1 - 2 * recipe.pair_share)
             if negative and rng.random() < 0.5:
                 kind[k], clean = NO_FACE, self._background()

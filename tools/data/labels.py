@@ -20,12 +20,6 @@ DISAGREE = 0.08  # of sqrt(wh): more than this apart, and one of the two network
 MATCH = 0.12
 RIDGE = 0.03
 PROFILE_YAW_DEG = 50.0
-MIRROR_68 = np.concatenate(
-    [
-        [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, *range(35, 30, -1), 45, 44, 43, 42, 47, 46],
-        [39, 38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65],
-    ]
-)
 # outer corner, inner corner, then pairs of upper and lower lid points: subject's right eye, then left
 MESH_EYES = ((33, 133, (160, 144), (158, 153), (159, 145)), (263, 362, (387, 373), (385, 380), (386, 374)))
 IRISES = (468, 473)

@@ -15,6 +15,7 @@ import numpy as np
 from tools.data import labels
 from tools.data.crops import SIZE_PX
 from tools.raster import rasterise
+from tracker.mirror import other_side
 from tracker.morphable import MorphableModel, load_face_model
 from tracker.weights import ROOT
 
@@ -135,13 +136,6 @@ def make(out: Path, count: int, seed: int = 3, expressive: float = EXPRESSIVE_SH
         blink=blink,
         yaw_deg=yaw_deg,
     )
-
-
-def other_side(name: str) -> str:
-    swaps = {"jawLeft": "jawRight", "jawRight": "jawLeft", "mouthLeft": "mouthRight", "mouthRight": "mouthLeft"}
-    if name[-2:] in ("_L", "_R"):
-        return name[:-1] + ("R" if name[-1] == "L" else "L")
-    return swaps.get(name, name)
 
 
 def _turn_and_blink(rng, names: list[str], expression: np.ndarray) -> tuple[float, float, dict[int, float]]:

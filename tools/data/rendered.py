@@ -13,7 +13,7 @@ import numpy as np
 from tools.actor import Actor, Look
 from tools.data import labels
 from tools.data.crops import SIZE_PX
-from tools.data.profiles import other_side
+from tracker.mirror import other_side
 from tracker.morphable import MorphableModel, load_face_model
 from tracker.pose import camera_from_pose, rotation_from_angles
 from tracker.types import Pose
