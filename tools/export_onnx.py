@@ -24,16 +24,26 @@ PARITY = 1e-3
 
 
 class Exported(torch.nn.Module):
-    """The head that the runtime reads, alone; the first convolution takes pixels as they are."""
+    """The head that the runtime reads, alone; the first convolution takes pixels as they are and lie.
 
-    def __init__(self, net: FaceNet):
+    A row of pixels is one row of numbers to it, of which it takes three at a time: moving the channels apart first
+    would take 2 % of the network's time.
+    """
+
+    def __init__(self, net: FaceNet, size: int):
         super().__init__()
-        self.body, self.head = copy.deepcopy(net.backbone.body), net.heads["params"]
+        self.body, self.head, self.size = copy.deepcopy(net.backbone.body), net.heads["params"], size
+        first = self.body[0][0]
+        (down, across), (pad_y, pad_x) = first.stride, first.padding
+        count, channels, high, wide = first.weight.shape
+        kernel, stride, padding = (high, channels * wide), (down, channels * across), (pad_y, channels * pad_x)
+        self.body[0][0] = torch.nn.Conv2d(1, count, kernel, stride, padding, bias=False)
         with torch.no_grad():
-            self.body[0][0].weight *= PIXEL_SCALE
+            self.body[0][0].weight[:] = PIXEL_SCALE * first.weight.permute(0, 2, 3, 1).reshape(count, 1, *kernel)
 
     def forward(self, crops):
-        return self.head(self.body(crops.permute(0, 3, 1, 2).float()).flatten(1))
+        rows = crops.float().reshape(-1, 1, self.size, 3 * self.size)
+        return self.head(self.body(rows).flatten(1))
 
 
 def main() -> None:
@@ -49,7 +59,7 @@ def main() -> None:
     net.load_state_dict(state["average"])
     net.eval()
     crops = real_crops(args.data, config)
-    exported = Exported(net).eval()
+    exported = Exported(net, config["net"]["size_px"]).eval()
     with torch.no_grad():
         expected = net(torch.from_numpy(crops))["params"].numpy()
     error = export(exported, config["net"]["size_px"], args.output, crops, expected)

@@ -287,7 +287,7 @@ def test_the_export_says_what_pytorch_says(tmp_path):
     crops = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
     with torch.no_grad():
         expected = net(torch.from_numpy(crops))["params"].numpy()
-    exported = export_onnx.Exported(net).eval()
+    exported = export_onnx.Exported(net, NET["size_px"]).eval()
     assert export_onnx.export(exported, 32, tmp_path / "net.onnx", crops, expected) < export_onnx.PARITY
     with pytest.raises(RuntimeError, match="agree"):
         export_onnx.export(exported, 32, tmp_path / "net.onnx", crops, expected + 1)
