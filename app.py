@@ -45,6 +45,7 @@ from render.virtual_camera import VirtualCamera
 from render.window import open_window
 from tracker import __version__
 from tracker.config import load_config, to_toml
+from tracker.container import ends_early
 from tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError
 from tracker.kernels import load_kernels
 from tracker.log import LOGS, RecordLog, open_log
@@ -61,7 +62,6 @@ from tracker.types import FaceTrack, Frame
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-ENOUGH_FRAMES = 0.9  # share of those that a file's header promises, which counts some that nobody shows
 KEYS_HELP = (
     "q, Esc  quit",
     "space  pause",
@@ -497,10 +497,8 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
                 report_profile(stages, summary, source, args.profile, say)
     for line in source.skipped:
         print(f"skipped: {line}", file=sys.stderr)
-    promised = source.frame_count_hint or 0
-    if source.exhausted and not source.still and summary.frames < ENOUGH_FRAMES * promised:
-        told = f"{summary.frames} of the {promised} frames that its header promises; is the file complete?"
-        print(f"app.py: {source.name}: {told}", file=sys.stderr)
+    if source.kind == "video" and source.exhausted and ends_early(source.name):
+        print(f"app.py: {source.name}: the file ends early; {summary.frames} frames of it are left", file=sys.stderr)
     if out.export and not out.export.heads:
         done = out.export.done
         where = "" if args.at is None else f" in frame {args.at}" if done else f": there is no frame {args.at}"

@@ -24,7 +24,7 @@ PARITY = 1e-3
 
 
 class Exported(torch.nn.Module):
-    """The head that the runtime reads, alone; the first convolution takes pixels as they are and lie.
+    """The head that the runtime reads, alone; the first convolution takes bytes as they lie in memory.
 
     A row of pixels is one row of numbers to it, of which it takes three at a time: moving the channels apart first
     would take 2 % of the network's time.

@@ -66,7 +66,9 @@ def made_labels(data: Path) -> dict[str, dict]:
         mirrored = np.concatenate(Mirror.of(model).coefficients(*halves), axis=1)
         made["coefficients"] = np.stack([made["coefficients"], mirrored], axis=1)
         made["camera"] = np.stack([made["camera"], mirrored_camera(made["camera"], SIZE_PX)], axis=1)
-        made["points"] = np.stack([made["points"], mirrored_68(made["points"])], axis=1)
+        shape, expression = np.split(mirrored, [model.shape_count], axis=1)
+        points = [model.landmarks(*face)[:, :2] for face in zip(made["camera"][:, 1], shape, expression, strict=True)]
+        made["points"] = np.stack([made["points"], points], axis=1)
     return result
 
 
@@ -214,7 +216,7 @@ class ParamsGoal(PointsGoal):
         self.teacher = None
         if "teacher" in config:
             checkpoint = Path(config["teacher"]["checkpoint"])
-            self.teacher = Teacher(checkpoint, lambda params: self.project(*self.decode(params))[0], device)
+            self.teacher = Teacher(checkpoint, config, lambda params: self.project(*self.decode(params))[0], device)
 
     def start(self, net: torch.nn.Module) -> None:
         """Begin with an upright face in the middle of the crop."""
@@ -265,7 +267,8 @@ class ParamsGoal(PointsGoal):
         terms["lids"] = ((lids(points) - lids(taught)).abs().mean(1) * real).sum() / count
         if self.teacher is not None:
             distance = point_distance(landmarks, self.teacher.landmarks(sample["crops"]))
-            terms["teacher"] = (distance.mean(1) * real).sum() / count
+            unsure = real * (1 - self.exact[face])
+            terms["teacher"] = (distance.mean(1) * unsure).sum() / unsure.sum().clamp(min=1)
 
         fitted = real * self.fit_weight[face, flip]
         truth = self.coefficients[face, flip]

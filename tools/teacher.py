@@ -19,11 +19,27 @@ class Teacher:
     Parameters
     ----------
     checkpoint : of tools.train_regressor, with the goal `params`
+    config : the pupil's
     landmarks_of : (B, P) params -> (B, 68, 3) in shares of the crop's side
+
+    Raises
+    ------
+    ValueError
+        If the teacher saw crops of another size or tells sizes in another unit.
     """
 
-    def __init__(self, checkpoint: Path, landmarks_of: Callable[[torch.Tensor], torch.Tensor], device: torch.device):
+    def __init__(
+        self,
+        checkpoint: Path,
+        config: dict,
+        landmarks_of: Callable[[torch.Tensor], torch.Tensor],
+        device: torch.device,
+    ):
         state = torch.load(checkpoint, map_location=device)
+        for section, name in (("net", "size_px"), ("train", "base_scale")):
+            own, theirs = config[section][name], state["config"][section][name]
+            if own != theirs:
+                raise ValueError(f"{checkpoint}: expected a teacher of {name} {own}, found {theirs}")
         heads = {"params": len(state["average"]["heads.params.bias"])}
         self.net = FaceNet(**state["config"]["net"], heads=heads).to(device, memory_format=torch.channels_last).eval()
         self.net.load_state_dict(state["average"])

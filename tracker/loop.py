@@ -34,7 +34,7 @@ from tracker.tracks import (
     judge,
     rectangle_of,
 )
-from tracker.types import Box, Detector, FaceTrack, Frame, Roi, TrackState
+from tracker.types import Box, Detector, FaceParams, FaceTrack, Frame, Roi, TrackState
 from tracker.weights import find_entry
 
 # how far the next crop follows a face: on some faces a network's answer depends on the crop, and one that followed all
@@ -293,18 +293,14 @@ class FaceTracker:
                 self._tracks.start(seen, frame.time_s)
 
     def _observe(self, image: np.ndarray, rois: Sequence[Roi], mirrored: bool = False) -> list[Observation]:
-        """One network run for all crops; where there is time, one more for their mirror images, and the means."""
+        """One network run for all crops; `mirrored`: and for their mirror images, and the means of both."""
         if not rois:
             return []
         spec, size = self._regressor.crop_spec, self._regressor.size
         with self._stages("crop"):
             crops = cut_batch(image, rois, size, spec.style)
         with self._stages("regress"):
-            faces = self._regressor(crops)
-            if mirrored and self._mirror is not None:
-                others = self._regressor(np.ascontiguousarray(crops[:, :, ::-1]))
-                others = [self._mirror.face(face, size) for face in others]
-                faces = [mean_of(*pair) for pair in zip(faces, others, strict=True)]
+            faces = self._regress_twice(crops) if mirrored and self._mirror else self._regressor(crops)
         with self._stages("model"):
             seen = []
             for roi, crop, face in zip(rois, crops, faces, strict=True):
@@ -325,6 +321,12 @@ class FaceTracker:
                     )
                 )
             return seen
+
+    def _regress_twice(self, crops: np.ndarray) -> list[FaceParams]:
+        """The means of what the network tells of crops and of their mirror images."""
+        faces = self._regressor(np.concatenate([crops, crops[:, :, ::-1]]))
+        mirrored = [self._mirror.face(face, self._regressor.size) for face in faces[len(crops) :]]
+        return [mean_of(*pair) for pair in zip(faces[: len(crops)], mirrored, strict=True)]
 
     def _detection_is_urgent(self) -> bool:
         """When asked for, when nothing is tracked, and when a face was just lost."""

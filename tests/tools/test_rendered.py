@@ -141,8 +141,7 @@ def test_the_mirror_image_of_a_rendered_face_is_labelled_as_it_is_drawn(data):
         for side in range(2):
             shape, expression = np.split(made["coefficients"][face, side], [model.shape_count])
             points = model.landmarks(made["camera"][face, side], shape, expression)[:, :2]
-            # the lines of the jaw are not quite alike on both sides
-            off = np.abs(points - made["points"][face, side])
-            assert off[17:].max() < 0.1 and off.max() < 1.5
+            np.testing.assert_allclose(points, made["points"][face, side], atol=1e-3)
         plain, mirrored = made["points"][face]
-        np.testing.assert_allclose(mirrored[30], (SIZE_PX - plain[30, 0], plain[30, 1]), atol=1e-3)
+        off = np.abs(mirrored - goals.mirrored_68(plain[None])[0])
+        assert off[17:].max() < 0.2 and off.max() < 2.0  # two lines of the chin are not quite alike on both sides

@@ -212,13 +212,13 @@ def test_a_teacher_is_heard_and_does_not_change(data, tmp_path):
     config = config_of("params", 16)
     train_regressor.train(config, data, tmp_path / "teacher", None, threads=1)
     checkpoint = tmp_path / "teacher" / "last.pt"
-    before = checkpoint.read_bytes()
     config = config | {"teacher": {"checkpoint": str(checkpoint)}, "losses": config["losses"] | {"teacher": 3.0}}
     recipe, cpu = augment.Recipe(32, 1.35, 1.65), torch.device("cpu")
     goal = goals.ParamsGoal(data, recipe, config, cpu)
     table, rows, weights = goals.training_rows(data)
     sample = augment.Sampler(data, table, rows, weights, recipe, seed=2).batch(16)
     sample = {name: torch.from_numpy(array) for name, array in sample.items()}
+    before = {name: value.clone() for name, value in goal.teacher.net.state_dict().items()}
     # what it says of a mirrored crop is the mirror image of what it says of the crop, which its network alone does not
     said = goal.teacher.landmarks(sample["crops"])
     mirrored = goal.teacher.landmarks(sample["crops"].flip(2))
@@ -228,10 +228,20 @@ def test_a_teacher_is_heard_and_does_not_change(data, tmp_path):
     params[:, [1, 5]], params[:, 7] = 1, 0.2
     own, _ = goal.project(*goal.decode(params))
     real = sample["kind"] != augment.NO_FACE
-    expected = (own - said).norm(dim=2).mean(1)[real].mean()
+    exact = torch.zeros(len(goal.exact))
+    exact[sample["face"][real][:3]] = 1  # of these the truth is known, and no teacher is asked
+    goal.exact = exact
+    asked = real & (exact[sample["face"]] == 0)
+    assert 0 < asked.sum() < real.sum()
+    expected = (own - said).norm(dim=2).mean(1)[asked].mean()
     assert goal.losses({"params": params}, sample)["teacher"].item() == pytest.approx(3 * expected.item(), rel=1e-3)
+    assert not goal.teacher.net.training
+    assert all(torch.equal(value, before[name]) for name, value in goal.teacher.net.state_dict().items())
     train_regressor.train(config, data, tmp_path / "pupil", None, threads=1)
-    assert (tmp_path / "pupil" / "last.pt").exists() and checkpoint.read_bytes() == before
+    assert (tmp_path / "pupil" / "last.pt").exists()
+    other = config | {"train": config["train"] | {"base_scale": 0.01}}
+    with pytest.raises(ValueError, match="of base_scale"):
+        goals.ParamsGoal(data, recipe, other, cpu)
 
 
 def test_mixed_precision_on_a_processor(data, tmp_path):
