@@ -12,6 +12,7 @@ pytest.importorskip("torch")
 from scipy.io import savemat
 
 from app import main as run_app
+from tests.clips import ffmpeg
 from tests.conftest import ROOT
 from tools import gallery
 from tools.evaluation import blendshapes, blink, common, lag, landmarks, people, photographs, table
@@ -158,6 +159,21 @@ def test_the_trackers_are_those_of_the_program(tmp_path, networks):
             (told,), (face,) = record["faces"], tracker.step(frame)
             np.testing.assert_allclose(told["landmarks"], face.landmarks, atol=2e-3)
             assert told["blendshapes"] == pytest.approx(face.blendshapes, abs=2e-3)
+
+
+def test_a_followed_face_is_that_of_a_still_video(shots, tmp_path):
+    """The last of the frames as app.py tells them of a video of one picture; not the first, which is seen twice."""
+    picture, clip, log = shots[0].picture, tmp_path / "still.mkv", tmp_path / "log.jsonl"
+    (file,) = write_pictures(tmp_path / "frames", shots[:1])
+    exact = ("-c:v", "ffv1", "-pix_fmt", "bgr0")
+    ffmpeg("-loop", 1, "-i", file, "-frames:v", common.FOLLOWED_FRAMES, "-r", 30, *exact, clip)
+    assert run_app(["-f", str(clip), "--log", str(log), "--no-window", "--quiet"]) == 0
+    told = [json.loads(line)["faces"][0]["landmarks"] for line in log.read_text().splitlines()]
+    tracker = next(iter(common.open_trackers(None, ()).values()))
+    (face,), (alone,) = common.followed(tracker, picture), common.still(tracker, picture)
+    np.testing.assert_allclose(face.landmarks, told[-1], atol=0.05)
+    np.testing.assert_allclose(alone.landmarks, told[0], atol=0.05)
+    assert np.abs(np.subtract(told[0], told[-1])).max() > 0.1
 
 
 def test_unknown_figures_become_null(tmp_path):

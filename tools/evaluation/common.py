@@ -21,6 +21,7 @@ from tracker.weights import ROOT
 OURS, UPSTREAM = "facet", "3ddfa_v2"
 UPSTREAM_CONFIG = ROOT / "configs" / "3ddfa_v2.toml"
 RAW = ("smoothing.enabled=false",)
+FOLLOWED_FRAMES = 10
 
 
 def options(part: str, doc: str) -> argparse.ArgumentParser:
@@ -50,6 +51,13 @@ def open_trackers(configs: Sequence[str] | None, overrides: Sequence[str]) -> di
 def still(tracker: FaceTracker, image: np.ndarray) -> list[FaceTrack]:
     """The faces of a picture that is taken alone, the surest first."""
     faces = tracker.step(Frame(0, 0.0, image, first=True))
+    return sorted(faces, key=lambda face: -(face.score or 0.0))
+
+
+def followed(tracker: FaceTracker, image: np.ndarray) -> list[FaceTrack]:
+    """The faces in the last of ten frames that all show one picture, the surest first."""
+    for index in range(FOLLOWED_FRAMES):
+        faces = tracker.step(Frame(index, index / 30, image, first=index == 0))
     return sorted(faces, key=lambda face: -(face.score or 0.0))
 
 

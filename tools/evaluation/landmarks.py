@@ -5,19 +5,21 @@
     python -m tools.evaluate landmarks --groups weights/regressor.onnx [--cut runs/data]
 
 Detector, two crops and all: each picture goes through the tracker alone, as `app.py` does with images. Without --data:
-photographs of people that nobody trained on (tools/data/split.py), and rendered people, whose depth is known too.
+photographs of people that nobody trained on (tools/data/split.py), these once more as the last frame of a short still
+video ("followed"), and rendered people, whose depth is known too.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from tools.evaluation import crops, people, photographs
-from tools.evaluation.common import nearest, open_trackers, options, still, tell
+from tools.evaluation.common import followed, nearest, open_trackers, options, still, tell
 from tools.evaluation.photographs import Sample, sqrt_wh
 from tracker.types import FaceTrack
 
@@ -149,13 +151,17 @@ def main(arguments: list[str]) -> int:
     if args.data and args.data[0] not in photographs.SETS:
         parser.error(f"--data: expected {', '.join(photographs.SETS)}, found {args.data[0]}")
     trackers = open_trackers(args.config, args.set)
-    tracks = {name: (lambda image, t=tracker: still(t, image)) for name, tracker in trackers.items()}
     if args.data:
-        sets = {args.data[0]: photographs.SETS[args.data[0]](Path(args.data[1]))}
+        sets = {args.data[0]: (still, photographs.SETS[args.data[0]](Path(args.data[1])))}
     else:
-        sets = {"photographs": photographs.validation(), "rendered": rendered_people(RENDERED)}
+        sets = {
+            "photographs": (still, photographs.validation()),
+            "followed": (followed, photographs.validation()),
+            "rendered": (still, rendered_people(RENDERED)),
+        }
     results, errors = {}, {}
-    for name, samples in sets.items():
+    for name, (look, samples) in sets.items():
+        tracks = {system: partial(look, tracker) for system, tracker in trackers.items()}
         results[name], errors[name] = judge(tracks, samples)
 
     def draw(folder: Path) -> None:

@@ -20,6 +20,7 @@ PARTS = ("landmarks", "pose", "blendshapes", "blink", "score", "jitter", "lag", 
 ROWS = (
     ("68 points / sqrt(wh), photographs", "landmarks", "<photographs/*/nme:.2f> %"),
     ("51 inner points / outer eye distance", "landmarks", "<photographs/*/inner:.2f> %"),
+    ("both where the face is followed, as in a video", "landmarks", "<followed/*/nme:.2f>; <followed/*/inner:.2f> %"),
     ("faces missed; worse than 10 %", "landmarks", "<photographs/*/missed:d>; <photographs/*/failures_10:.1f> %"),
     (
         "error of the lips' gap; of the mouth's width / outer eye distance", "landmarks",
