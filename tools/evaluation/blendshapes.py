@@ -176,7 +176,7 @@ def clips(count: int) -> Iterator[tuple[people.Person, tuple[float, float, float
 
 def main(arguments: list[str]) -> int:
     parser = options("blendshapes", __doc__)
-    parser.add_argument("--people", type=int, default=4)
+    parser.add_argument("--people", type=int, default=16)
     args = parser.parse_args(arguments)
     trackers = open_trackers(args.config, args.set)
     model, _ = people.cast(0)
