@@ -21,6 +21,7 @@ from tools.goals import partner
 from tools.manifest import describe, update_manifest
 from tracker.crop import CropSpec, cut, roi_from_landmarks
 from tracker.expression import ExpressionSolver
+from tracker.mirror import Mirror
 from tracker.morphable import MorphableModel
 from tracker.regressor import Regressor
 from tracker.weights import MANIFEST_NAME, ROOT, find_entry
@@ -105,7 +106,11 @@ def main() -> None:
         pictures, done = shots(model, person, network.crop_spec, rng)
         told.append(answers(network, solve, pictures))
         truth.append(done)
-    parts = {"rest": at_rest(network, args.data)} | measure(np.array(told), np.array(truth))
+    # mirror images were taught alike; what differs between the sides here is chance, for the most part
+    other = Mirror.of(model).expression_partner
+    told, truth = (np.concatenate([part, np.array(part)[..., other]]) for part in (told, truth))
+    rest = at_rest(network, args.data)
+    parts = {"rest": (rest + rest[other]) / 2} | measure(told, truth)
     network.close()
     output = entry.path.with_name(f"{entry.path.stem}_answers.npz")
     np.savez(output, names=model.expression_names, **{name: part.astype(np.float32) for name, part in parts.items()})
