@@ -63,12 +63,14 @@ def made_labels(data: Path) -> dict[str, dict]:
         made = result["rendered"]
         model = load_face_model(ROOT / "weights" / "face_model.npz")
         halves = np.split(made["coefficients"], [model.shape_count], axis=1)
-        mirrored = np.concatenate(Mirror.of(model).coefficients(*halves), axis=1)
-        made["coefficients"] = np.stack([made["coefficients"], mirrored], axis=1)
-        made["camera"] = np.stack([made["camera"], mirrored_camera(made["camera"], SIZE_PX)], axis=1)
-        shape, expression = np.split(mirrored, [model.shape_count], axis=1)
-        points = [model.landmarks(*face)[:, :2] for face in zip(made["camera"][:, 1], shape, expression, strict=True)]
-        made["points"] = np.stack([made["points"], points], axis=1)
+        shape, expression = Mirror.of(model).coefficients(*halves)
+        camera = mirrored_camera(made["camera"], SIZE_PX)
+        mirrored = {
+            "camera": camera,
+            "coefficients": np.concatenate([shape, expression], axis=1),
+            "points": [model.landmarks(*face)[:, :2] for face in zip(camera, shape, expression, strict=True)],
+        }
+        made |= {name: np.stack([made[name], other], axis=1) for name, other in mirrored.items()}
     return result
 
 

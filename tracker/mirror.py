@@ -47,7 +47,7 @@ class Mirror:
         shapes = model.shape_count
         sign = np.where((moves[:shapes] * turned[:shapes]).sum(axis=(1, 2)) < 0, -1, 1).astype(np.float32)
         expected = np.concatenate([moves[:shapes] * sign[:, None, None], moves[shapes:][partner]])
-        difference, motion = (((turned - expected) ** 2).sum(axis=(1, 2)), (moves**2).sum(axis=(1, 2)))
+        difference, motion = ((turned - expected) ** 2).sum(axis=(1, 2)), (moves**2).sum(axis=(1, 2))
         return cls(sign, partner) if (difference <= MAX_DIFFERENCE * motion).all() else None
 
     def face(self, face: FaceParams, size_px: int) -> FaceParams:
