@@ -10,11 +10,11 @@ import torch
 
 from tools.data import fit
 from tools.data.augment import FACE, NO_FACE, Recipe
-from tools.data.crops import SIZE_PX
+from tools.data.crops import SIZE_PX, mirrored_68
 from tools.losses import PointModel, pdc, point_distance, vdc, wpdc
 from tools.teacher import Teacher
 from tracker.blendshapes import TOGETHER
-from tracker.mirror import MIRROR_68, Mirror, mirrored_camera
+from tracker.mirror import Mirror, mirrored_camera
 from tracker.morphable import load_face_model
 from tracker.weights import ROOT
 
@@ -98,11 +98,6 @@ def recipe_of(config: dict) -> dict:
 def placed(points: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
     """Cut px -> crop px; (B, K, 2) and (B, 2, 3)."""
     return points @ affine[:, :, :2].transpose(1, 2) + affine[:, None, :, 2]
-
-
-def mirrored_68(points: np.ndarray) -> np.ndarray:
-    """(n, 68, 2) in px of the flipped cut."""
-    return (points * np.float32([-1, 1]) + np.float32([SIZE_PX, 0]))[:, MIRROR_68]
 
 
 class PointsGoal:

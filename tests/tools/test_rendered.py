@@ -10,7 +10,7 @@ from tests.tools import training_data
 from tools import goals
 from tools.actor import Actor, Look, glasses
 from tools.data import augment, rendered
-from tools.data.crops import SIZE_PX
+from tools.data.crops import SIZE_PX, mirrored_68
 from tracker.morphable import load_face_model
 from tracker.pose import pose_from_camera
 from tracker.weights import ROOT
@@ -143,5 +143,5 @@ def test_the_mirror_image_of_a_rendered_face_is_labelled_as_it_is_drawn(data):
             points = model.landmarks(made["camera"][face, side], shape, expression)[:, :2]
             np.testing.assert_allclose(points, made["points"][face, side], atol=1e-3)
         plain, mirrored = made["points"][face]
-        off = np.abs(mirrored - goals.mirrored_68(plain[None])[0])
+        off = np.abs(mirrored - mirrored_68(plain[None])[0])
         assert off[17:].max() < 0.2 and off.max() < 2.0  # two lines of the chin are not quite alike on both sides

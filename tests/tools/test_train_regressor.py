@@ -224,6 +224,11 @@ def test_a_teacher_is_heard_and_does_not_change(data, tmp_path):
     mirrored = goal.teacher.landmarks(sample["crops"].flip(2))
     turned = said * torch.tensor([-1, 1, 1]) + torch.tensor([1, 0, 0])
     np.testing.assert_allclose(mirrored, turned[:, MIRROR_68], atol=1e-5)
+    with torch.no_grad():
+        views = sample["crops"], sample["crops"].flip(2)
+        alone = [goal.teacher.landmarks_of(goal.teacher.net(view)["params"]) for view in views]
+    turned = alone[0] * torch.tensor([-1, 1, 1]) + torch.tensor([1, 0, 0])
+    assert (alone[1] - turned[:, MIRROR_68]).abs().max() > 1e-4
     params = torch.zeros(16, goal.heads["params"])
     params[:, [1, 5]], params[:, 7] = 1, 0.2
     own, _ = goal.project(*goal.decode(params))

@@ -9,6 +9,7 @@ import numpy as np
 
 from tools.data import labels, material
 from tracker.crop import crop_to_image, cut
+from tracker.mirror import MIRROR_68
 from tracker.types import Roi
 
 SIZE_PX = 200
@@ -80,3 +81,8 @@ def cut_backgrounds(out: Path) -> None:
     for i, file in enumerate(files):
         images[i] = cv2.resize(cv2.imread(str(file)), (256, 256), interpolation=cv2.INTER_AREA)
     images.flush()
+
+
+def mirrored_68(points: np.ndarray) -> np.ndarray:
+    """(n, 68, 2) in px of the flipped cut."""
+    return (points * np.float32([-1, 1]) + np.float32([SIZE_PX, 0]))[:, MIRROR_68]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from tools.data import labels
-from tools.data.crops import SIZE_PX
+from tools.data.crops import SIZE_PX, mirrored_68
 from tracker.mirror import MIRROR_68
 from tracker.morphable import CONTOUR_SOFTNESS_MM, load_face_model
 
@@ -155,7 +155,7 @@ def fit(face: FacePoints, table: dict, steps: int = 90) -> dict[str, np.ndarray]
     target = np.where(np.isnan(table["annotated"]), table["points"], (table["annotated"] + table["points"]) / 2)
     irises = table["mesh"][:, labels.IRISES, :2]
     flip, offset = np.float32([-1, 1]), np.float32([SIZE_PX, 0])
-    target = np.concatenate([target, (target * flip + offset)[:, MIRROR_68]])
+    target = np.concatenate([target, mirrored_68(target)])
     irises = np.concatenate([irises, (irises * flip + offset)[:, ::-1]])
     depth = np.concatenate([table["depth"], table["depth"][:, MIRROR_68]])[:, 17:]
     blink = np.concatenate([blink, blink[:, ::-1]])

@@ -48,17 +48,16 @@ def open_trackers(configs: Sequence[str] | None, overrides: Sequence[str]) -> di
     }
 
 
-def still(tracker: FaceTracker, image: np.ndarray) -> list[FaceTrack]:
-    """The faces of a picture that is taken alone, the surest first."""
-    faces = tracker.step(Frame(0, 0.0, image, first=True))
+def still(tracker: FaceTracker, image: np.ndarray, frames: int = 1) -> list[FaceTrack]:
+    """The faces of a picture that is taken alone, or in the last of some frames that all show it, the surest first."""
+    for index in range(frames):
+        faces = tracker.step(Frame(index, index / 30, image, first=index == 0))
     return sorted(faces, key=lambda face: -(face.score or 0.0))
 
 
 def followed(tracker: FaceTracker, image: np.ndarray) -> list[FaceTrack]:
-    """The faces in the last of ten frames that all show one picture, the surest first."""
-    for index in range(FOLLOWED_FRAMES):
-        faces = tracker.step(Frame(index, index / 30, image, first=index == 0))
-    return sorted(faces, key=lambda face: -(face.score or 0.0))
+    """The faces of a picture as a track has them that has settled on it, the surest first."""
+    return still(tracker, image, FOLLOWED_FRAMES)
 
 
 def nearest(faces: Sequence[FaceTrack], points: np.ndarray, reach: float = 0.5) -> FaceTrack | None:
