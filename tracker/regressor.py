@@ -55,7 +55,7 @@ class Regressor:
         self._crop = np.empty((1, self.size, self.size, 3), np.uint8)
         self._params = np.empty((1, session.outputs["params"][1]), np.float32)
         self._run_one = session.bound({"crops": self._crop}, {"params": self._params})
-        self._beside = ThreadPoolExecutor(1, "facet-regressor")  # has no thread before a face comes, which is seen twice at first
+        self._beside = ThreadPoolExecutor(1, "facet-regressor")  # has no thread before a face comes
 
     def close(self) -> None:
         """End the thread that helps with several faces."""
