@@ -60,6 +60,9 @@ from tracker.stages import Stages, format_table
 from tracker.tracks import TrackerConfig
 from tracker.types import FaceTrack, Frame
 
+# all end a run as Ctrl-C does
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+PATIENCE_S = 1.0  # a signal that comes so long after the first one says that the run does not end by itself
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 KEYS_HELP = (
@@ -185,7 +188,7 @@ def run(source: Source, tracker: FaceTracker, renderer, out: Outputs, stages, pr
             progress(summary.frames)
             if out.export and out.export.done and not (out.sink or out.live or out.log):
                 break
-            if out.window and not handle_keys(out.window, tracker, renderer, frame, pause=source.still):
+            if out.window and not handle_keys(out.window, tracker, renderer, source, frame):
                 break
 
 
@@ -253,9 +256,9 @@ class EvenDelay:
         self._sleep(max(0.0, delay_s - needed_s))
 
 
-def handle_keys(window, tracker: FaceTracker, renderer, frame: Frame, pause: bool = False) -> bool:
-    """Do what the keys say; False to quit. A pause lasts until space is pressed."""
-    paused = pause
+def handle_keys(window, tracker: FaceTracker, renderer, source: Source, frame: Frame) -> bool:
+    """Do what the keys say; False to quit. A pause, which each image begins with, lasts until space is pressed."""
+    paused = source.still
     while True:
         for key in window.keys():
             if key in ("q", "esc"):
@@ -273,7 +276,7 @@ def handle_keys(window, tracker: FaceTracker, renderer, frame: Frame, pause: boo
                     print(f"app.py: snapshot: {error}", file=sys.stderr)
             elif key.isdigit() and 0 < int(key) <= len(VIEWS):
                 toggle_view(VIEWS[int(key) - 1], tracker, renderer)
-        if window.closed:
+        if window.closed or source.stopped:
             return False
         if not paused:
             return True
@@ -485,7 +488,8 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         if hasattr(LIBC, "malloc_trim"):
             LIBC.malloc_trim(0)  # what loading took and gave back
         try:
-            run(source, tracker, renderer, out, stages, progress, summary, args.sync)
+            with signals_stop(source):
+                run(source, tracker, renderer, out, stages, progress, summary, args.sync)
         finally:
             with uninterrupted():  # an output that was interrupted is finished all the same
                 parts.close()
@@ -514,13 +518,44 @@ def tell(text: str) -> None:
 
 
 @contextlib.contextmanager
-def uninterrupted():
-    """Ctrl-C, pressed once more, has no effect meanwhile."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def handled_by(handler):
+    """Meanwhile `handler` gets the signals that would interrupt."""
+    numbers = [number for number in SIGNALS if signal.getsignal(number) is signal.default_int_handler]
+    for number in numbers:
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in numbers:
+            signal.signal(number, signal.default_int_handler)
+
+
+def uninterrupted():
+    """Ctrl-C, pressed once more, has no effect meanwhile."""
+    return handled_by(signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def signals_stop(source: Source):
+    """Ctrl-C stops the source; KeyboardInterrupt follows when the frame under way is done.
+
+    Raised wherever the program happens to be, it would now and then leave the lock of a queue held for ever. Only
+    where the run does not end by itself does a later signal break in.
+    """
+    stopped_s = None
+
+    def stop(*_):
+        nonlocal stopped_s
+        source.stop()
+        now_s = time.monotonic()
+        stopped_s = stopped_s or now_s
+        if now_s - stopped_s > PATIENCE_S:
+            raise KeyboardInterrupt
+
+    with handled_by(stop):
+        yield
+    if stopped_s is not None:
+        raise KeyboardInterrupt
 
 
 def report_profile(stages: Stages, summary: Summary, source: Source, path: str, say) -> None:
@@ -558,9 +593,9 @@ def report_profile(stages: Stages, summary: Summary, source: Source, path: str, 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status."""
     args = parse_args(argv)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # all end as Ctrl-C does, but for those that the parent had ignored
-        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
-            signal.signal(getattr(signal, name), signal.default_int_handler)
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # what the parent had ignored stays so
+            signal.signal(number, signal.default_int_handler)
     try:
         config = load_config(AppConfig, args.config, args.set)
         if args.print_config:
@@ -581,7 +616,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"app.py: {error.filename or 'stdout'}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # pressed again it would spoil the last words
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # once more they would spoil the last words
         print("interrupted", file=sys.stderr)
         return 130
 

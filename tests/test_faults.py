@@ -65,6 +65,50 @@ def test_a_live_run_is_ended(number, networks, clip, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "out.mp4"]
 
 
+# The lock of a queue gets a signal just when the loop has taken it, where an exception could not let go of it again.
+WITH_A_SIGNAL_IN_A_LOCK = """
+import queue, signal, sys, threading, types
+sys.argv[0] = "app.py"
+import app, render.video, tracker.prefetch
+
+class Lock:
+    def __init__(self):
+        self._lock = threading.Lock()
+        self.acquire, self.release, self._left = self._lock.acquire, self._lock.release, 40
+
+    def __enter__(self):
+        self.acquire()
+        if threading.current_thread() is threading.main_thread():
+            self._left -= 1
+            if self._left == 0:
+                signal.raise_signal(signal.SIGTERM)
+
+    def __exit__(self, *_):
+        self.release()
+
+class Queue(queue.Queue):
+    def __init__(self, maxsize):
+        super().__init__(maxsize)
+        self.mutex = Lock()
+        self.not_empty, self.not_full = threading.Condition(self.mutex), threading.Condition(self.mutex)
+
+MODULE.queue = types.SimpleNamespace(Queue=Queue, Full=queue.Full)
+sys.exit(app.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("module", ["render.video", "tracker.prefetch"])
+def test_a_signal_in_the_worst_moment(module, networks, clip, tmp_path):
+    out = tmp_path / "out.mp4"
+    program = WITH_A_SIGNAL_IN_A_LOCK.replace("MODULE", module)
+    done = subprocess.run(
+        [sys.executable, "-c", program, "-f", str(clip), "-o", str(out), *map(str, networks)],
+        capture_output=True, text=True, cwd=ROOT, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert 40 <= playable_frames(out) <= 42
+
+
 class Stalling(http.server.BaseHTTPRequestHandler):
     """Motion JPEG that stops in the middle; the server's `pause_s` says for how long, None for ever."""
 

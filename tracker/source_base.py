@@ -74,6 +74,7 @@ class Source:
     exhausted : True once the source has been read to its end
     dropped : live frames that nobody asked for in time
     skipped : one line for each image that could not be read; the others are delivered all the same
+    stopped : True once `stop` or `close` was called
     """
 
     kind = ""
@@ -90,7 +91,7 @@ class Source:
         self.skipped: list[str] = []
         self.frame_count_hint = max_frames
         self.exhausted = False
-        self.closed = False
+        self.stopped = False
         self._max_frames = math.inf if max_frames is None else max_frames
         self._count = 0
 
@@ -111,20 +112,24 @@ class Source:
         SourceError
             Where the source breaks off: a stalled stream, an unplugged camera, half a frame on stdin.
         """
-        if self.closed or self._count >= self._max_frames:
+        if self.stopped or self._count >= self._max_frames:
             raise StopIteration
         picture = self._read()
         if picture is None:
-            self.exhausted = not self.closed
+            self.exhausted = not self.stopped
             raise StopIteration
         index, self._count = self._count, self._count + 1
         return Frame(
             index, picture.time_s, picture.image, picture.source, picture.first or index == 0, picture.captured_s
         )
 
+    def stop(self) -> None:
+        """End the frames, at once or with the one that is being read; may be called from a signal handler."""
+        self.stopped = True
+
     def close(self) -> None:
         """Let go of the file, camera or connection; may be called twice, and from another thread."""
-        self.closed = True
+        self.stop()
 
     def _read(self) -> Picture | None:
         """The next picture, or None at the end."""

@@ -100,7 +100,7 @@ class VideoFile(Source):
     def _decode(self, start_s: float = 0.0) -> Picture | None:
         """The next frame at or after a time; None at the end."""
         failures = 0
-        while failures < FAILED_GRABS_AT_END and not self.closed:
+        while failures < FAILED_GRABS_AT_END and not self.stopped:
             if not self._grab():
                 failures += 1
                 continue
@@ -120,7 +120,7 @@ class VideoFile(Source):
         grabbed = self._capture.grab()
         # A read that timed out may still give a frame, of the data that came before; those after it cannot.
         self._timed_out = self._timed_out or time.monotonic() - begin_s > 0.9 * self._timeout_s
-        if not grabbed and self._timed_out and not self.closed:
+        if not grabbed and self._timed_out and not self.stopped:
             raise SourceError(
                 f"{self.name}: the server stalled, no data for {self._timeout_s:g} s;"
                 " check the connection, or raise source.stall_s"
@@ -144,8 +144,8 @@ class VideoFile(Source):
             picture, self._ahead = self._ahead, None
             return picture
         with self._lock:
-            picture = None if self.closed else self._decode()
-            if self.closed:
+            picture = None if self.stopped else self._decode()
+            if self.stopped:
                 self._capture.release()
         if picture is not None and picture.image.shape[1::-1] != self.size_wh:
             image = cv2.resize(picture.image, self.size_wh, interpolation=cv2.INTER_AREA)

@@ -26,6 +26,7 @@ from tracker.source_base import Picture, Source, SourceConfig, believable_fps, r
 
 CAMERA_FAILURES = 10  # reads in a row; cameras miss a frame now and then, above all the first
 CLOSE_S = 1.0  # how long closing waits for a read in progress
+LOOK_S = 0.1  # how often the consumer, waiting, looks whether it has been stopped: a signal handler cannot wake it
 
 
 class ThreadedSource(Source):
@@ -67,7 +68,7 @@ class ThreadedSource(Source):
     def _run(self) -> None:
         count = 0
         try:
-            while not self.closed:
+            while not self.stopped:
                 image = self._device.read()
                 if image is None:
                     break
@@ -77,7 +78,7 @@ class ThreadedSource(Source):
                 time_s = now_s - self._begin_s if self._frame_s is None else count * self._frame_s
                 count += 1
                 with self._changed:
-                    while self._slot is not None and not self.live and not self.closed:
+                    while self._slot is not None and not self.live and not self.stopped:
                         self._changed.wait()
                     self.dropped += self._slot is not None
                     self._slot = Picture(image, time_s, self.name, captured_s=now_s)
@@ -102,17 +103,17 @@ class ThreadedSource(Source):
         return self._take()
 
     def _take(self) -> Picture | None:
+        begin_s = time.monotonic()
         with self._changed:
-            ready = self._changed.wait_for(
-                lambda: self._slot is not None or self._ended or self.closed, timeout=self._stall_s
-            )
-            if self.closed:
+            while self._slot is None and not self._ended and not self.stopped:
+                if self._stall_s is not None and time.monotonic() - begin_s >= self._stall_s:
+                    raise SourceError(
+                        f"{self.name}: the {self.kind} stalled, no picture for {self._stall_s:g} s;"
+                        " check the connection, or raise source.stall_s"
+                    )
+                self._changed.wait(LOOK_S)
+            if self.stopped:
                 return None
-            if not ready:
-                raise SourceError(
-                    f"{self.name}: the {self.kind} stalled, no picture for {self._stall_s:g} s;"
-                    " check the connection, or raise source.stall_s"
-                )
             picture, self._slot = self._slot, None
             self._changed.notify_all()
         if picture is None and self._error is not None:

@@ -139,6 +139,18 @@ def test_closing_while_a_read_blocks(clip):
     assert not consumer.is_alive() and not source.exhausted
 
 
+def test_stopping_ends_a_wait(clip):
+    """The consumer looks by itself, because a signal handler that interrupted it could not wake it."""
+    tick = threading.Semaphore(1)
+    with open_source(0, SourceConfig(stall_s=60), capture_factory=lambda index: LoopedFile(clip, tick=tick)) as source:
+        next(source)
+        threading.Timer(0.2, source.stop).start()
+        begin_s = time.monotonic()
+        assert list(source) == [] and not source.exhausted
+        assert time.monotonic() - begin_s < 30
+        tick.release()
+
+
 def test_an_unknown_camera_lists_those_found(clip):
     def factory(index):
         return LoopedFile(clip) if index in (0, 3) else NoCamera()
