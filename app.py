@@ -198,7 +198,7 @@ def frames_of(source: Source):
     if source.reads_ahead:
         yield iter(source)
     else:
-        with prefetch(source) as frames:
+        with prefetch(source, stopped=lambda: source.stopped) as frames:
             yield frames
 
 

@@ -92,7 +92,7 @@ class Queue(queue.Queue):
         self.mutex = Lock()
         self.not_empty, self.not_full = threading.Condition(self.mutex), threading.Condition(self.mutex)
 
-MODULE.queue = types.SimpleNamespace(Queue=Queue, Full=queue.Full)
+MODULE.queue = types.SimpleNamespace(Queue=Queue, Full=queue.Full, Empty=queue.Empty)
 sys.exit(app.main(sys.argv[1:]))
 """
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
 _END = object()
+LOOK_S = 0.1  # how often one who waits looks whether it is over
+CLOSE_S = 1.0  # how long leaving waits for an item that is being read
 
 
 @contextmanager
-def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[Iterator[T]]:
+def prefetch(
+    items: Iterable[T], depth: int = 1, stopped: Callable[[], bool] = lambda: False
+) -> Iterator[Iterator[T]]:
     """Iterate over `items` from another thread, at most `depth` ahead.
 
     Order is kept and nothing is dropped. An error in `items` is raised where it would have been read. Leaving the
-    `with` statement stops the thread at its next item.
+    `with` statement stops the thread at its next item. Once `stopped` says so, an item that is long in coming is not
+    waited for.
     """
     ahead: queue.Queue = queue.Queue(maxsize=depth)
     stop = threading.Event()
@@ -25,7 +30,7 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[Iterator[T]]:
     def put(item) -> bool:
         while not stop.is_set():
             try:
-                ahead.put(item, timeout=0.1)
+                ahead.put(item, timeout=LOOK_S)
                 return True
             except queue.Full:
                 continue
@@ -42,7 +47,12 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[Iterator[T]]:
 
     def deliver() -> Iterator[T]:
         while True:
-            item, error = ahead.get()
+            try:
+                item, error = ahead.get(timeout=LOOK_S)
+            except queue.Empty:
+                if stopped():
+                    return
+                continue
             if error is not None:
                 raise error
             if item is _END:
@@ -55,4 +65,4 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[Iterator[T]]:
         yield deliver()
     finally:
         stop.set()
-        reader.join()
+        reader.join(CLOSE_S)

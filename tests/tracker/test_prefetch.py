@@ -52,3 +52,17 @@ def test_leaving_early_ends_the_thread():
     with prefetch(endless(), depth=1) as items:
         next(items)
     assert threading.active_count() == before
+
+
+def test_nothing_is_waited_for_once_it_is_stopped():
+    stopped, go_on = threading.Event(), threading.Event()
+
+    def stalling():
+        yield 0
+        go_on.wait()
+
+    with prefetch(stalling(), stopped=stopped.is_set) as items:
+        assert next(items) == 0
+        threading.Timer(0.2, stopped.set).start()
+        assert list(items) == []
+    go_on.set()
