@@ -172,10 +172,13 @@ def _cut_area(image: np.ndarray, roi: Roi, out: np.ndarray) -> None:
     if x1 <= x0 or y1 <= y0:
         out[:] = 0
         return
-    window = image[y0:y1, x0:x1]
-    for _ in range(halvings):
-        window = _halved(window)
-    window = cv2.cvtColor(window, cv2.COLOR_BGR2BGRA)  # OpenCV turns four channels twice as fast as three
+    # OpenCV shrinks and turns four channels twice as fast as three
+    if halvings:
+        window = _halved_bgra(image.reshape(len(image), -1)[y0:y1, 3 * x0 : 3 * x1])
+    else:
+        window = cv2.cvtColor(image[y0:y1, x0:x1], cv2.COLOR_BGR2BGRA)
+    for _ in range(halvings - 1):
+        window = cv2.resize(_even(window), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     cv2.cvtColor(cv2.warpAffine(window, matrix, (size, size), flags=flags), cv2.COLOR_BGRA2BGR, out)
 
@@ -200,12 +203,44 @@ def _plan(x, y, side, roll_deg, size, block, shape, matrix):
     return spans[0, 0], spans[0, 1], spans[1, 0], spans[1, 1]
 
 
-def _halved(image: np.ndarray) -> np.ndarray:
-    """Means of 2x2 px; an odd row or column at the end meets 0. OpenCV vectorises this factor alone."""
-    height, width = image.shape[:2]
-    if height % 2 or width % 2:
-        image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_CONSTANT, value=0)
-    return cv2.resize(image, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
+def _even(image: np.ndarray, pixel: int = 1) -> np.ndarray:
+    """The image with a row and a column of 0 at the end where their number is odd; a pixel is so many columns wide."""
+    below, beside = len(image) % 2, image.shape[1] % (2 * pixel)
+    return cv2.copyMakeBorder(image, 0, below, 0, beside, cv2.BORDER_CONSTANT, value=0) if below or beside else image
+
+
+def _halved_bgra(rows: np.ndarray) -> np.ndarray:
+    """Means of 2x2 px, rounded, an odd row or column at the end with 0, in half the time that OpenCV takes.
+
+    Parameters
+    ----------
+    rows : (H, 3 W) uint8, BGR
+
+    Returns
+    -------
+    (H / 2, W / 2, 4) uint8
+        BGR and a channel without a meaning.
+    """
+    rows = _even(rows, 3)
+    height, width = rows.shape[0] // 2, rows.shape[1] // 6
+    means = np.empty(6 * width, np.uint8)
+    every_second = np.ndarray((width,), np.uint32, means, 0, (6,))
+    halved = np.empty((height, width, 4), np.uint8)
+    _halve(rows, means, every_second, halved.view(np.uint32)[..., 0])
+    return halved
+
+
+@njit(cache=True)
+def _halve(rows, means, every_second, halved):
+    """`rows` of BGR bytes; `every_second` lies over the first four bytes of every second pixel of `means`."""
+    for y in range(len(halved)):
+        upper, lower = rows[2 * y], rows[2 * y + 1]
+        # also of pixels that are no pair: that way a processor adds 32 bytes at once
+        for k in range(len(means) - 3):
+            left, right = np.uint16(upper[k] + lower[k]), np.uint16(upper[k + 3] + lower[k + 3])
+            means[k] = np.uint8(np.uint16(left + right + 2) >> 2)
+        for x in range(len(every_second)):
+            halved[y, x] = every_second[x]
 
 
 def _cut_whole_pixels(image: np.ndarray, roi: Roi, out: np.ndarray) -> None:

@@ -177,6 +177,20 @@ def test_area_crop_averages(roi):
     assert np.percentile(difference, 95) < 4.0
 
 
+@pytest.mark.parametrize("halvings", [1, 2, 3])
+@pytest.mark.parametrize("odd", [0, 1])
+def test_a_crop_of_whole_blocks_is_their_means(halvings, odd):
+    """The crop's right and lower border lies beyond an image whose sides may be odd: there the missing pixels are 0."""
+    size, block = 40, 2**halvings
+    side = size * block - odd
+    image = np.random.default_rng(halvings).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    expected = np.zeros((size * block, size * block, 3))
+    expected[:side, :side] = image
+    for _ in range(halvings):
+        expected = np.floor(expected.reshape(len(expected) // 2, 2, -1, 2, 3).mean(axis=(1, 3)) + 0.5)
+    assert (cut(image, Roi(0, 0, size * block), size) == expected).all()
+
+
 @pytest.mark.parametrize("side", [130, 260, 430, 700])
 def test_area_crop_calms_noise_as_it_shrinks(side):
     random = np.random.default_rng(0)
