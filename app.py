@@ -56,6 +56,7 @@ from tracker.runtime import RuntimeConfig
 from tracker.send import Sender, parse_receiver
 from tracker.smoothing import SmoothingConfig
 from tracker.source import Source, SourceConfig, list_cameras, open_source
+from tracker.source_base import LOOK_S
 from tracker.stages import Stages, format_table
 from tracker.tracks import TrackerConfig
 from tracker.types import FaceTrack, Frame
@@ -159,7 +160,7 @@ class Progress:
 
 def run(source: Source, tracker: FaceTracker, renderer, out: Outputs, stages, progress, summary, sync: bool):
     """The whole of facet: every frame is read, tracked, drawn, shown, sent, written and recorded."""
-    pace = EvenDelay() if sync else Pace(enabled=out.live and not source.live and not source.still)
+    pace = EvenDelay() if sync else Pace(source, enabled=out.live and not source.live and not source.still)
     with frames_of(source) as frames:
         for frame, faces in tracked(frames, tracker, stages):
             if out.sink or out.camera:
@@ -225,8 +226,8 @@ def next_frame(frames, stages: Stages) -> Frame | None:
 class Pace:
     """Shows a file to who watches as fast as it was filmed, not as fast as it can be tracked."""
 
-    def __init__(self, enabled: bool):
-        self._enabled = enabled
+    def __init__(self, source: Source, enabled: bool):
+        self._source, self._enabled = source, enabled
         self._ahead_s: float | None = None  # clock minus the time of the frame that is on time
 
     def wait(self, frame: Frame) -> None:
@@ -236,7 +237,9 @@ class Pace:
         # after a pause, or where tracking is too slow, time goes on from here
         if self._ahead_s is None or late_s - self._ahead_s > 0.1:
             self._ahead_s = late_s
-        time.sleep(max(0.0, self._ahead_s - late_s))
+        due_s = frame.time_s + self._ahead_s
+        while (left_s := due_s - time.perf_counter()) > 0 and not self._source.stopped:
+            time.sleep(min(left_s, LOOK_S))
 
 
 class EvenDelay:
@@ -518,12 +521,12 @@ def tell(text: str) -> None:
 
 
 @contextlib.contextmanager
-def handled_by(handler):
-    """Meanwhile `handler` gets the signals that would interrupt."""
-    numbers = [number for number in SIGNALS if signal.getsignal(number) is signal.default_int_handler]
-    for number in numbers:
-        signal.signal(number, handler)
+def handled_by(handler, *numbers: int):
+    """Meanwhile `handler` gets these signals, but for those that the parent had ignored."""
+    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     try:
+        for number in numbers:
+            signal.signal(number, handler)
         yield
     finally:
         for number in numbers:
@@ -531,8 +534,8 @@ def handled_by(handler):
 
 
 def uninterrupted():
-    """Ctrl-C, pressed once more, has no effect meanwhile."""
-    return handled_by(signal.SIG_IGN)
+    """Ctrl-C, pressed once more, has no effect meanwhile; a disk that hangs is left by the other signals."""
+    return handled_by(signal.SIG_IGN, signal.SIGINT)
 
 
 @contextlib.contextmanager
@@ -552,7 +555,7 @@ def signals_stop(source: Source):
         if now_s - stopped_s > PATIENCE_S:
             raise KeyboardInterrupt
 
-    with handled_by(stop):
+    with handled_by(stop, *SIGNALS):
         yield
     if stopped_s is not None:
         raise KeyboardInterrupt

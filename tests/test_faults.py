@@ -6,18 +6,21 @@ Each time the end is clean, one line tells why, and what was written can be play
 from __future__ import annotations
 
 import http.server
+import os
 import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from app import EvenDelay
+from app import PATIENCE_S, EvenDelay
+from tests.clips import ffmpeg
 from tests.conftest import ROOT
 from tests.program import APP, assert_one_line, camera_command, playable_frames, records, run
 from tracker.types import Frame
@@ -107,6 +110,52 @@ def test_a_signal_in_the_worst_moment(module, networks, clip, tmp_path):
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
     assert 40 <= playable_frames(out) <= 42
+
+
+def test_a_pause_between_two_frames_is_ended(networks, tmp_path):
+    """Who watches sees a file at its own pace; a frame every minute does not keep the run for a minute."""
+    slow, log = tmp_path / "slow.mp4", tmp_path / "log.jsonl"
+    ffmpeg("-f", "lavfi", "-i", "color=gray:s=64x48:r=1/60:d=180", slow)
+    process = subprocess.Popen(
+        [*APP, "-f", str(slow), "--send", "osc://127.0.0.1:39539", "--log", str(log), *map(str, networks)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("log*partial*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=40)
+    assert (process.returncode, errors) == (130, "interrupted\n")
+    assert 1 <= len(records(log)) <= 2
+
+
+def test_an_encoder_that_hangs_is_left_by_sigterm(networks, clip, tmp_path):
+    out = tmp_path / "out.mp4"
+    process = subprocess.Popen(
+        camera_command(clip, None, "-o", out, *networks),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (encoders := children(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    for encoder in encoders:
+        os.kill(encoder, signal.SIGSTOP)
+    process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + 40
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(PATIENCE_S + 0.2)
+        process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130, errors
+    assert not list(tmp_path.iterdir())
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
 class Stalling(http.server.BaseHTTPRequestHandler):

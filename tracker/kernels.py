@@ -15,6 +15,7 @@ from tracker.pose import model_to_image, pose_from_camera, translation_mm
 from tracker.regressor import POSE_FACET, translate_facet
 from tracker.smoothing import FaceFilter, Sample, SmoothingConfig
 from tracker.tracks import Slot
+from tracker.types import Roi
 
 LINES, CANDIDATES = 17, 3  # of the small model's contour
 
@@ -59,7 +60,7 @@ def load_kernels(fitting: bool = False) -> None:
     for time_s in (0.0, 1.0):
         smooth(Sample(camera, pose, np.ones(2, np.float32), time_s))
     translation_mm(camera, (size, size))
-    crop = cut(np.zeros((size, size, 3), np.uint8), roi, size)
+    crop = cut(np.zeros((2 * size, 2 * size, 3), np.uint8), Roi(0.0, 0.0, 2.0 * size), size)
     Appearance().add(thumbnail(crop, 1.35))
     is_cut = CutDetector()
     for _ in range(2):

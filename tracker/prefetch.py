@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from tracker.source_base import CLOSE_S, LOOK_S
+
 T = TypeVar("T")
 _END = object()
-LOOK_S = 0.1  # how often one who waits looks whether it is over
-CLOSE_S = 1.0  # how long leaving waits for an item that is being read
 
 
 @contextmanager
@@ -21,8 +21,8 @@ def prefetch(
     """Iterate over `items` from another thread, at most `depth` ahead.
 
     Order is kept and nothing is dropped. An error in `items` is raised where it would have been read. Leaving the
-    `with` statement stops the thread at its next item. Once `stopped` says so, an item that is long in coming is not
-    waited for.
+    `with` statement stops the thread at its next item, which is not waited for long. Once `stopped` says so, there are
+    no more items.
     """
     ahead: queue.Queue = queue.Queue(maxsize=depth)
     stop = threading.Event()
@@ -46,12 +46,10 @@ def prefetch(
             put((_END, error))
 
     def deliver() -> Iterator[T]:
-        while True:
+        while not stopped():
             try:
                 item, error = ahead.get(timeout=LOOK_S)
             except queue.Empty:
-                if stopped():
-                    return
                 continue
             if error is not None:
                 raise error

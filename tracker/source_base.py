@@ -20,6 +20,8 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 FALLBACK_FPS = 30.0  # where a source tells no believable frame rate
 SMALLEST_STEP_S = 0.001  # between two frames whose times are equal or out of order
+LOOK_S = 0.1  # how often who waits for a source looks whether it was stopped: a signal handler cannot wake anybody
+CLOSE_S = 1.0  # how long closing waits for a read in progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,9 @@ import imageio_ffmpeg
 import numpy as np
 
 from tracker.errors import SourceError
-from tracker.source_base import Picture, Source, SourceConfig, believable_fps, refuse_start
+from tracker.source_base import CLOSE_S, LOOK_S, Picture, Source, SourceConfig, believable_fps, refuse_start
 
 CAMERA_FAILURES = 10  # reads in a row; cameras miss a frame now and then, above all the first
-CLOSE_S = 1.0  # how long closing waits for a read in progress
-LOOK_S = 0.1  # how often the consumer, waiting, looks whether it has been stopped: a signal handler cannot wake it
 
 
 class ThreadedSource(Source):

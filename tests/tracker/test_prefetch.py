@@ -66,3 +66,11 @@ def test_nothing_is_waited_for_once_it_is_stopped():
         threading.Timer(0.2, stopped.set).start()
         assert list(items) == []
     go_on.set()
+
+
+def test_what_was_read_ahead_is_left_once_it_is_stopped():
+    stopped = threading.Event()
+    with prefetch(iter(range(10)), depth=5, stopped=stopped.is_set) as items:
+        assert next(items) == 0
+        stopped.set()
+        assert list(items) == []
