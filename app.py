@@ -625,8 +625,12 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-if __name__ == "__main__":
-    status = main()
+def leave(status: int) -> None:
+    """End the process. All is closed; taking numba and its compiler apart would cost a sixth of a second."""
     with contextlib.suppress(OSError, AttributeError):  # a reader that left, or none from the start
         sys.stdout.flush()
-    os._exit(status)  # all is closed; taking numba and its compiler apart would cost a sixth of a second
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    leave(main())

@@ -61,7 +61,7 @@ class Camera(LoopedFile):
 
 app.open_source = lambda spec, *rest, **named: __import__("tracker.source").source.open_source(
     spec, *rest, **named, capture_factory=lambda index: Camera({clip!r}, frames={frames!r}))
-sys.exit(app.main(sys.argv[1:]))
+app.leave(app.main(sys.argv[1:]))
 """
 
 

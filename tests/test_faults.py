@@ -96,7 +96,7 @@ class Queue(queue.Queue):
         self.not_empty, self.not_full = threading.Condition(self.mutex), threading.Condition(self.mutex)
 
 MODULE.queue = types.SimpleNamespace(Queue=Queue, Full=queue.Full, Empty=queue.Empty)
-sys.exit(app.main(sys.argv[1:]))
+app.leave(app.main(sys.argv[1:]))
 """
 
 

@@ -83,7 +83,7 @@ import app
 from tests.tracker.test_source_live import LoopedFile
 app.open_source = lambda spec, *rest, **named: __import__("tracker.source").source.open_source(
     spec, *rest, **named, capture_factory=lambda index: LoopedFile({clip!r}))
-sys.exit(app.main(sys.argv[1:]))
+app.leave(app.main(sys.argv[1:]))
 """
 
 
