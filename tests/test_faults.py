@@ -5,6 +5,7 @@ Each time the end is clean, one line tells why, and what was written can be play
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
 import resource
@@ -137,9 +138,10 @@ def test_an_encoder_that_hangs_is_left_by_sigterm(networks, clip, tmp_path):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while not (encoders := children(process.pid)) and time.monotonic() < deadline:
+    while not (encoders := encoders_of(process.pid)) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(1.0)
+    assert encoders
     for encoder in encoders:
         os.kill(encoder, signal.SIGSTOP)
     process.send_signal(signal.SIGTERM)
@@ -152,10 +154,15 @@ def test_an_encoder_that_hangs_is_left_by_sigterm(networks, clip, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+def encoders_of(pid: int) -> list[int]:
+    """The ffmpeg processes that a process has started."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):  # it has ended
+            fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+            if fields["Name"].startswith("ffmpeg") and int(fields["PPid"]) == pid:
+                found.append(int(status.parent.name))
+    return found
 
 
 class Stalling(http.server.BaseHTTPRequestHandler):
