@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -68,6 +69,20 @@ app.leave(app.main(sys.argv[1:]))
 def camera_command(clip, frames, *options):
     """A command that runs app.py on a camera which shows a file over and over; it is unplugged after `frames`."""
     return [sys.executable, "-c", CAMERA.format(clip=str(clip), frames=frames), "--webcam", "0", *map(str, options)]
+
+
+def interrupted_run(command, log, number, after_s=1.5):
+    """Status and errors of a program that gets a signal some time after it has begun its log."""
+    process = subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    deadline = time.monotonic() + 60
+    while not list(log.parent.glob(f"{log.stem}*partial*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(after_s)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, errors
 
 
 def playable_frames(path) -> int:

@@ -19,7 +19,7 @@ import pytest
 
 from tests.clips import ffmpeg
 from tests.conftest import ROOT, material
-from tests.program import APP, assert_one_line, records, run
+from tests.program import APP, assert_one_line, interrupted_run, records, run
 
 
 @pytest.fixture(scope="session")
@@ -321,17 +321,9 @@ def test_interrupted_output_is_playable(networks, empty_clip, tmp_path):
         writer.write(np.full((480, 640, 3), index % 250, np.uint8))
     writer.release()
     out, log = tmp_path / "out.mp4", tmp_path / "log.jsonl"
-    process = subprocess.Popen(
-        [*APP, "-f", str(long), "-o", str(out), "--log", str(log), *map(str, networks)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("log*partial*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+    command = [*APP, "-f", long, "-o", out, "--log", log, *networks]
+    status, errors = interrupted_run(command, log, signal.SIGINT, after_s=1.0)
+    assert status == 130, errors
     assert "Traceback" not in errors
     count, capture = 0, cv2.VideoCapture(str(out))
     while capture.read()[0]:

@@ -23,7 +23,7 @@ import pytest
 from app import PATIENCE_S, EvenDelay
 from tests.clips import ffmpeg
 from tests.conftest import ROOT
-from tests.program import APP, assert_one_line, camera_command, playable_frames, records, run
+from tests.program import APP, assert_one_line, camera_command, interrupted_run, playable_frames, records, run
 from tracker.types import Frame
 
 
@@ -52,17 +52,9 @@ def test_a_camera_is_unplugged(networks, clip, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_live_run_is_ended(number, networks, clip, tmp_path):
     out, log = tmp_path / "out.mp4", tmp_path / "log.jsonl"
-    process = subprocess.Popen(
-        camera_command(clip, None, "-o", out, "--log", log, *networks),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("log*partial*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(1.5)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+    command = camera_command(clip, None, "-o", out, "--log", log, *networks)
+    status, errors = interrupted_run(command, log, number)
+    assert status == 130, errors
     assert errors.strip() == "interrupted"
     assert playable_frames(out) > 0
     assert records(log)
@@ -114,20 +106,11 @@ def test_a_signal_in_the_worst_moment(module, networks, clip, tmp_path):
 
 
 def test_a_pause_between_two_frames_is_ended(networks, tmp_path):
-    """Who watches sees a file at its own pace; a frame every minute does not keep the run for a minute."""
+    """Who watches sees a file at its own pace; a frame every three minutes does not keep the run so long."""
     slow, log = tmp_path / "slow.mp4", tmp_path / "log.jsonl"
-    ffmpeg("-f", "lavfi", "-i", "color=gray:s=64x48:r=1/60:d=180", slow)
-    process = subprocess.Popen(
-        [*APP, "-f", str(slow), "--send", "osc://127.0.0.1:39539", "--log", str(log), *map(str, networks)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("log*partial*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(1.5)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=40)
-    assert (process.returncode, errors) == (130, "interrupted\n")
+    ffmpeg("-f", "lavfi", "-i", "color=gray:s=64x48:r=1/180:d=540", slow)
+    command = [*APP, "-f", slow, "--send", "osc://127.0.0.1:39539", "--log", log, *networks]
+    assert interrupted_run(command, log, signal.SIGTERM) == (130, "interrupted\n")
     assert 1 <= len(records(log)) <= 2
 
 

@@ -218,7 +218,7 @@ def _halved_bgra(image: np.ndarray, x0: int, x1: int, y0: int, y1: int) -> np.nd
         BGR and a channel without a meaning.
     """
     height, width = (y1 - y0 + 1) // 2, (x1 - x0 + 1) // 2
-    if (y1 - y0) % 2 or (x1 - x0) % 2:
+    if (y1 - y0) % 2 or (x1 - x0) % 2 or not image.flags.c_contiguous:  # rows are copied then: of the window only
         image, x0, y0 = _even(image[y0:y1, x0:x1]), 0, 0
     halved = np.empty((height, width, 4), np.uint8)
     _halve(image.reshape(len(image), -1), x0, y0, halved.view(np.uint16))
