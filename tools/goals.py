@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from tools.data import fit
+from tools.data import fit, labels
 from tools.data.augment import FACE, NO_FACE, Recipe
 from tools.data.crops import SIZE_PX, mirrored_68
 from tools.losses import PointModel, pdc, point_distance, vdc, wpdc
@@ -23,10 +23,12 @@ GROUP_WEIGHT = {"keypoints": 1.0, "unmasked": 0.8, "masked": 0.5, "portraits": 1
 MADE = ("turned", "rendered")  # by profiles.py and rendered.py, in this order after the photographs
 GROUP_WEIGHT |= {"turned": 0.25, "rendered": 0.05}  # a recipe's [groups] may say otherwise
 ANNOTATED_WEIGHT = 2.0
-SHUT_WEIGHT = 2.0
+SHUT_WEIGHT, WINK_WEIGHT = 1.5, 2.0  # more often the more an eye is shut, and the more one than the other
 MADE_PX = 300.0  # what made faces count as, where the size tells how sure labels are
 EXPRESSION_STD, EXPRESSION_BETA = 0.25, 0.3
 SHOWN_WEIGHT = 5.0
+SHUT_SHOWN_WEIGHT = 2.0
+NOT_LIDS = [k for k in range(68) if k not in np.array(labels.EYES_68)]  # of lids labels know more than a teacher
 MESH_EVERY = 4  # every n-th of MediaPipe's points is learnt
 
 
@@ -85,7 +87,8 @@ def training_rows(data: Path, groups: dict[str, float] | None = None) -> tuple[d
     weight = np.array([shares[group] for group in table["group"]])
     weight = weight * np.where(np.isnan(table["annotated"][:, 0, 0]), 1.0, ANNOTATED_WEIGHT)
     photographed = ~np.isin(table["group"], MADE)
-    weight = weight * np.where(photographed & (np.nan_to_num(table["blink"]).max(axis=1) > 0.7), SHUT_WEIGHT, 1.0)
+    shut = np.nan_to_num(table["blink"])
+    weight = weight * (1 + photographed * (SHUT_WEIGHT * shut.max(axis=1) + WINK_WEIGHT * np.ptp(shut, axis=1)))
     weight = weight * (1 + 2 * (photographed & (np.abs(table["yaw_deg"]) > 35)))
     return table, rows, weight[rows]
 
@@ -263,7 +266,7 @@ class ParamsGoal(PointsGoal):
         terms["points"] = (distance.mean(1) * real).sum() / count
         terms["lids"] = ((lids(points) - lids(taught)).abs().mean(1) * real).sum() / count
         if self.teacher is not None:
-            distance = point_distance(landmarks, self.teacher.landmarks(sample["crops"]))
+            distance = point_distance(landmarks, self.teacher.landmarks(sample["crops"]))[:, NOT_LIDS]
             unsure = real * (1 - self.exact[face])
             terms["teacher"] = (distance.mean(1) * unsure).sum() / unsure.sum().clamp(min=1)
 
@@ -296,8 +299,9 @@ class ParamsGoal(PointsGoal):
         apart = ((aside - true_aside) / self.side_spread).square() * shown_weight(true_aside)
         terms["exact_sides"] = (apart.mean(1) * exact).sum() / exact.sum().clamp(min=1)
         eye = real * self.eye_weight[face] * ~self.blink[face, 0, 0].isnan()
-        shut = (coefficients[:, shapes:][:, self.eyes] - self.blink[face, flip].nan_to_num()).abs().mean(1)
-        terms["blink"] = (shut * eye).sum() / eye.sum().clamp(min=1)
+        shut = self.blink[face, flip].nan_to_num()
+        apart = ((coefficients[:, shapes:][:, self.eyes] - shut).abs() * (1 + SHUT_SHOWN_WEIGHT * shut)).mean(1)
+        terms["blink"] = (apart * eye).sum() / eye.sum().clamp(min=1)
         # signed, so that looking to one side is more than not looking to the other
         turn = (coefficients - truth)[:, shapes:]
         turn = (turn[:, self.looks[0]] - turn[:, self.looks[1]]).square().mean(1)

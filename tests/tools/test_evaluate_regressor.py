@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
+from tests.clips import make_clip
 from tests.conftest import material as need_material
 from tools import evaluate
+from tools.data import labels
 from tools.data.split import held_out
 from tools.evaluation import blink, crops, jitter, landmarks, photographs, pose, score
 from tools.evaluation.photographs import Sample, sqrt_wh
@@ -194,6 +196,43 @@ def test_winks_by_hand():
     told = np.vstack([np.where(shut, 0.9, 0.1), [[np.nan] * 2]])
     lost = blink.rendered_figures(told, np.vstack([shut, [[True, True]]]))
     assert lost["missed"] == 1 and lost["eyes_shut"] == 4
+
+
+class Winker:
+    """Tells of both eyes what it was given, frame after frame."""
+
+    def __init__(self, weights):
+        self.weights = iter(weights)
+
+    def step(self, frame):
+        right, left = next(self.weights)
+        face = SimpleNamespace(pose=SimpleNamespace(scale_px_per_mm=1.0))
+        face.blendshapes = {"eyeBlink_R": right, "eyeBlink_L": left}
+        return [face] if right is not None else []
+
+
+def test_blinks_of_a_video_are_held_against_the_lids_of_a_mesh(tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", 5)
+    gaps = np.array([[0.30, 0.30], [0.04, 0.30], [0.30, 0.04], [0.04, 0.04], [np.nan, np.nan]])
+    mesh = np.zeros((5, 478, 2))
+    for eye, (_, inner, *pairs) in enumerate(labels.MESH_EYES):
+        mesh[:, inner, 0] = 10
+        for upper, _ in pairs:
+            mesh[:, upper, 1] = 10 * gaps[:, eye]
+    np.save(tmp_path / "clip.npy", mesh)
+    told = [(0.0, 0.0), (1.0, 0.0), (0.3, 0.6), (1.0, 0.9), (0.5, 0.5)]
+    result = blink.against_mesh(clip, tmp_path / "clip.npy", Winker(told))
+    right = np.corrcoef([0.0, 1.0, 0.3, 1.0], [0.30, 0.04, 0.30, 0.04])[0, 1]
+    assert result["correlation_right"] == pytest.approx(-right)
+    both = np.corrcoef([0.0, 0.5, 0.45, 0.95], [0.30, 0.17, 0.17, 0.04])[0, 1]
+    assert result["correlation_both"] == pytest.approx(-both)
+    assert result["mesh_shut_told"] == pytest.approx(3 / 4)  # not the left eye's 0.6
+    assert result["mesh_open_told"] == pytest.approx(3 / 4)  # not the right eye's 0.3
+    lost = blink.against_mesh(clip, tmp_path / "clip.npy", Winker([*told[:2], (None, None), *told[3:]]))
+    assert lost["mesh_open_told"] == 1
+    np.save(tmp_path / "clip.npy", mesh[:4])
+    with pytest.raises(ValueError, match="points, found"):
+        blink.against_mesh(clip, tmp_path / "clip.npy", Winker(told))
 
 
 def test_a_hand_covers_the_middle():

@@ -77,6 +77,9 @@ def test_one_eye_may_close_and_most_eyes_look_together(model):
     assert drawn.min() >= 0 and drawn.max() <= 1
     left, right = (drawn[:, names.index(f"eyeBlink_{side}")] for side in "LR")
     assert ((left > 0.9) & (right < 0.1)).sum() > 10 and ((left > 0.9) & (right > 0.9)).sum() > 60
+    # some are shut with effort, by that side of the face alone
+    squint = [drawn[:, names.index(f"cheekSquint_{side}")] for side in "LR"]
+    assert ((left > 0.9) & (right < 0.1) & (squint[0] > 0.2) & (squint[1] == 0)).sum() > 3
     out, into = drawn[:, names.index("eyeLookOut_L")], drawn[:, names.index("eyeLookIn_R")]
     assert 0.8 < (out == into).mean() < 0.95
     assert (out * drawn[:, names.index("eyeLookIn_L")] == 0).all()

@@ -125,7 +125,8 @@ def test_a_perfect_answer_costs_nothing(data):
     params[:, -1] = 20
     terms = goal.losses({"params": params}, sample)
     blink = terms.pop("blink").item()
-    assert blink == pytest.approx(0.5)  # the labels close an eye that these parameters leave open
+    # the labels close an eye that these parameters leave open
+    assert blink == pytest.approx(0.5 * (1 + goals.SHUT_SHOWN_WEIGHT))
     assert {"pdc", "vdc", "wpdc"} < set(terms)
     for name, value in terms.items():
         assert value.item() == pytest.approx(0, abs=2e-3), name
@@ -238,7 +239,7 @@ def test_a_teacher_is_heard_and_does_not_change(data, tmp_path):
     goal.exact = exact
     asked = real & (exact[sample["face"]] == 0)
     assert 0 < asked.sum() < real.sum()
-    expected = (own - said).norm(dim=2).mean(1)[asked].mean()
+    expected = (own - said).norm(dim=2)[:, goals.NOT_LIDS].mean(1)[asked].mean()
     assert goal.losses({"params": params}, sample)["teacher"].item() == pytest.approx(3 * expected.item(), rel=1e-3)
     assert not goal.teacher.net.training
     assert all(torch.equal(value, before[name]) for name, value in goal.teacher.net.state_dict().items())

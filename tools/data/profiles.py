@@ -14,6 +14,7 @@ import numpy as np
 
 from tools.data import labels
 from tools.data.crops import SIZE_PX
+from tools.data.rendered import squeezed
 from tools.raster import rasterise
 from tracker.mirror import other_side
 from tracker.morphable import MorphableModel, load_face_model
@@ -150,9 +151,12 @@ def _turn_and_blink(rng, names: list[str], expression: np.ndarray) -> tuple[floa
     right, left = names.index("eyeBlink_R"), names.index("eyeBlink_L")
     if form < 0.25:
         change = {right: 1.0, left: 1.0}
-    elif form < 0.35:
-        change = {(right if rng.random() < 0.5 else left): 1.0}
-    elif form < 0.5:
+    elif form < 0.4:
+        side = rng.choice(("L", "R"))
+        change = {names.index(f"eyeBlink_{side}"): 1.0 if rng.random() < 0.7 else rng.uniform(0.2, 0.95)}
+        if rng.random() < 0.6:
+            change |= {names.index(name): value for name, value in squeezed(rng, side).items()}
+    elif form < 0.6:
         both = rng.uniform(0.2, 0.95)
         change = {right: both, left: both}
     if rng.random() < 0.2:

@@ -23,6 +23,7 @@ DRAWN_PX = 260  # drawn larger, then averaged
 FACE_SHARE = 1 / 2.2  # of the picture's side, as the cut photographs have it
 SHAPE_STD = 0.8
 PIECE = 1000  # pictures of one seed
+SQUEEZED_SHARE = 0.4  # of shut eyes: with effort
 # eyelids come apart from one another, for winks, and eyes look somewhere together
 PLACED = ("eyeBlink", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeLookDown")
 
@@ -82,7 +83,7 @@ def random_expression(rng: np.random.Generator, names: list[str]) -> np.ndarray:
     if lids < 0.25:
         put("eyeBlink_L", 1), put("eyeBlink_R", 1)
     elif lids < 0.4:
-        put(f"eyeBlink_{rng.choice(['L', 'R'])}", 1)
+        put(f"eyeBlink_{rng.choice(['L', 'R'])}", 1 if rng.random() < 0.7 else rng.uniform(0, 1))
     elif lids < 0.6:
         both = rng.uniform(0, 1)
         put("eyeBlink_L", both + rng.normal(0, 0.05)), put("eyeBlink_R", both + rng.normal(0, 0.05))
@@ -103,7 +104,18 @@ def random_expression(rng: np.random.Generator, names: list[str]) -> np.ndarray:
         weaker = 1.0 if alike else rng.choice((0.0, rng.uniform(0, 1)), p=(0.7, 0.3))
         stronger_side = rng.choice(("L", "R"))
         put(f"{move}_{stronger_side}", strength), put(other_side(f"{move}_{stronger_side}"), weaker * strength)
+    for side in "LR":
+        if weights[names.index(f"eyeBlink_{side}")] > 0.5 and rng.random() < SQUEEZED_SHARE:
+            for name, value in squeezed(rng, side).items():
+                put(name, value)
     return weights
+
+
+def squeezed(rng: np.random.Generator, side: str) -> dict[str, float]:
+    """What the side of a face does whose eye is shut with effort, as in a wink."""
+    force = rng.uniform(0.3, 1)
+    moves = {"cheekSquint": 1.0, "eyeSquint": 0.5, "browDown": 0.8, "noseSneer": 0.6, "mouthSmile": 0.6}
+    return {f"{move}_{side}": most * force * rng.uniform(0, 1) for move, most in moves.items()}
 
 
 def random_angles(rng: np.random.Generator) -> tuple[float, float, float]:

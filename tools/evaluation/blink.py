@@ -1,12 +1,15 @@
 """Whether eyes close: on held-out photographs against MediaPipe's lids, on rendered people, and on videos.
 
-    python -m tools.evaluate blink [--config PATH ...] [--video PATH ...] [--json PATH] [--plots DIR]
+    python -m tools.evaluate blink [--config PATH ...] [--json PATH] [--plots DIR]
+    python -m tools.evaluate blink [--config PATH ...] --video PATH ... [--meshes DIR] [--json PATH]
 
 A photograph's eye is shut where MediaPipe's lid gap is below SHUT of its width, open above OPEN. Rendered people open
-and shut both eyes, and wink with each. How far an eye is closed (labels.blink_of_gap) follows the gap only between
-shut and half open, so the correlation with the gap itself has a limit, about 0.71 here. A video tells the spread of
-`eyeBlink` and of the drawn lid gap: its smallest values are the blinks. 3DDFA_V2's weights are those of our face model
-fitted to its landmarks.
+and shut both eyes, and wink with each. How far an eye is closed (labels.blink_of_gap) follows the gap only up to where
+the narrowest eyes are open, so the correlation with the gap itself has a limit. A video tells the spread of
+`eyeBlink` and of the drawn lid gap, without smoothing: its smallest values are the blinks. Where DIR holds NAME.npy
+for a video NAME.mp4, MediaPipe's points of it, (frames, 478, 2 or 3) px, NaN where it sees no face, `eyeBlink` is held
+against their lid gaps, of the right eye, the left one and both, tracked by default settings. 3DDFA_V2's weights are
+those of our face model fitted to its landmarks.
 """
 
 from __future__ import annotations
@@ -158,13 +161,45 @@ def on_video(path: Path, tracker: FaceTracker) -> dict:
     }
 
 
+def against_mesh(path: Path, mesh: Path, tracker: FaceTracker) -> dict:
+    """`eyeBlink` in a video against the lid gaps of MediaPipe's points.
+
+    Raises
+    ------
+    ValueError
+        If the points are not those of as many frames.
+    """
+    with open_source(str(path)) as source:
+        told = np.array([blinks(largest(tracker.step(frame))) for frame in source])
+    points = np.load(mesh)
+    if points.shape[:2] != (len(told), 478):
+        raise ValueError(f"{mesh}: expected ({len(told)}, 478, ...) points, found {points.shape}")
+    gap = labels.lid_gaps(points)
+    known = ~np.isnan(told + gap).any(axis=1)
+    told, gap = (np.column_stack([part, part.mean(axis=1)])[known] for part in (told, gap))
+    return {
+        "correlation_right": -correlation(told[:, 0], gap[:, 0]),
+        "correlation_left": -correlation(told[:, 1], gap[:, 1]),
+        "correlation_both": -correlation(told[:, 2], gap[:, 2]),
+        "mesh_shut_told": (told[:, :2][gap[:, :2] < SHUT] >= TOLD_SHUT).mean(),
+        "mesh_open_told": (told[:, :2][gap[:, :2] > OPEN] <= TOLD_OPEN).mean(),
+    }
+
+
 def main(arguments: list[str]) -> int:
     parser = options("blink", __doc__)
     parser.add_argument("--video", type=Path, action="append", default=[], help="judge these instead")
+    parser.add_argument("--meshes", type=Path, metavar="DIR", help="MediaPipe's points of the videos")
     args = parser.parse_args(arguments)
     if args.video:
         trackers = open_trackers(args.config, (*args.set, *RAW))
-        return tell({p.stem: {name: on_video(p, t) for name, t in trackers.items()} for p in args.video}, args)
+        results = {p.stem: {name: on_video(p, t) for name, t in trackers.items()} for p in args.video}
+        if args.meshes:
+            trackers = open_trackers(args.config, args.set)
+            for p in args.video:
+                for name, t in trackers.items():
+                    results[p.stem][name] |= against_mesh(p, args.meshes / f"{p.stem}.npy", t)
+        return tell(results, args)
     trackers = open_trackers(args.config, args.set)
     photographs, told, gap = on_photographs(trackers)
     results = {"photographs": photographs, "rendered": on_rendered(trackers)}
