@@ -106,6 +106,8 @@ def placed(points: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
 class PointsGoal:
     """Points straight from the features: it needs no face model, and gives the backbone what it has to see."""
 
+    teacher: Teacher | None = None
+
     def __init__(self, data: Path, recipe: Recipe, config: dict, device: torch.device):
         table, _, _ = training_rows(data)
         self.recipe, self.data, self.table = recipe, data, table
@@ -213,7 +215,6 @@ class ParamsGoal(PointsGoal):
         one_way, other_way = ("In_L", "In_R", "Up_L", "Up_R"), ("Out_L", "Out_R", "Down_L", "Down_R")
         self.looks = [[self.model.index(f"eyeLook{way}") for way in ways] for ways in (one_way, other_way)]
         self.heads = {"params": 9 + len(self.model.basis) + 1}
-        self.teacher = None
         if "teacher" in config:
             checkpoint = Path(config["teacher"]["checkpoint"])
             self.teacher = Teacher(checkpoint, config, lambda params: self.project(*self.decode(params))[0], device)

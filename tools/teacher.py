@@ -44,12 +44,13 @@ class Teacher:
         self.net = FaceNet(**state["config"]["net"], heads=heads).to(device, memory_format=torch.channels_last).eval()
         self.net.load_state_dict(state["average"])
         self.landmarks_of = landmarks_of
+        self.mixed = False  # whether it looks in bfloat16: slow on processors that do not know it
 
     @torch.no_grad()
     def landmarks(self, crops: torch.Tensor) -> torch.Tensor:
         """(B, 68, 3) in shares of the crop's side, of uint8 crops (B, S, S, 3)."""
         both = torch.cat([crops, crops.flip(2)])
-        with torch.autocast(crops.device.type, torch.bfloat16):
+        with torch.autocast(crops.device.type, torch.bfloat16, enabled=self.mixed):
             params = self.net(both)["params"]
         plain, mirrored = self.landmarks_of(params.float()).chunk(2)
         return (plain + mirrored_landmarks(mirrored)) / 2
