@@ -120,10 +120,11 @@ def test_an_encoder_that_hangs_is_left_by_sigterm(networks, clip, tmp_path):
         camera_command(clip, None, "-o", out, *networks),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not (encoders := encoders_of(process.pid)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(1.0)
+    deadline, encoders = time.monotonic() + 60, []
+    while not encoders and time.monotonic() < deadline:
+        before = encoders_of(process.pid)
+        time.sleep(1.0)
+        encoders = [pid for pid in encoders_of(process.pid) if pid in before]  # not one that was only asked something
     assert encoders
     for encoder in encoders:
         os.kill(encoder, signal.SIGSTOP)
