@@ -27,7 +27,7 @@ SHUT_WEIGHT, WINK_WEIGHT = 1.5, 2.0  # more often the more an eye is shut, and t
 MADE_PX = 300.0  # what made faces count as, where the size tells how sure labels are
 EXPRESSION_STD, EXPRESSION_BETA = 0.25, 0.3
 SHOWN_WEIGHT = 5.0
-SHUT_SHOWN_WEIGHT = 2.0
+SHUT_SHOWN_WEIGHT = 2.0  # the same of shut eyes of photographs
 NOT_LIDS = [k for k in range(68) if k not in np.array(labels.EYES_68)]  # of lids labels know more than a teacher
 MESH_EVERY = 4  # every n-th of MediaPipe's points is learnt
 

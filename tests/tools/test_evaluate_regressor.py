@@ -235,6 +235,12 @@ def test_blinks_of_a_video_are_held_against_the_lids_of_a_mesh(tmp_path):
         blink.against_mesh(clip, tmp_path / "clip.npy", Winker(told))
 
 
+def test_meshes_belong_to_videos(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        blink.main(["--meshes", str(tmp_path)])
+    assert "--meshes is for --video" in capsys.readouterr().err
+
+
 def test_a_hand_covers_the_middle():
     rng = np.random.default_rng(3)
     grey = np.full((112, 112, 3), 128, np.uint8)

@@ -6,8 +6,8 @@
 A photograph's eye is shut where MediaPipe's lid gap is below SHUT of its width, open above OPEN. Rendered people open
 and shut both eyes, and wink with each. How far an eye is closed (labels.blink_of_gap) follows the gap only up to where
 the narrowest eyes are open, so the correlation with the gap itself has a limit. A video tells the spread of
-`eyeBlink` and of the drawn lid gap, without smoothing: its smallest values are the blinks. Where DIR holds NAME.npy
-for a video NAME.mp4, MediaPipe's points of it, (frames, 478, 2 or 3) px, NaN where it sees no face, `eyeBlink` is held
+`eyeBlink` and of the drawn lid gap, without smoothing: its smallest values are the blinks. With NAME.npy in DIR for
+each video NAME.mp4, MediaPipe's points of it, (frames, 478, 2 or 3) px, NaN where it sees no face, `eyeBlink` is held
 against their lid gaps, of the right eye, the left one and both, tracked by default settings. 3DDFA_V2's weights are
 those of our face model fitted to its landmarks.
 """
@@ -197,9 +197,14 @@ def main(arguments: list[str]) -> int:
         if args.meshes:
             trackers = open_trackers(args.config, args.set)
             for p in args.video:
+                mesh = args.meshes / f"{p.stem}.npy"
+                if not mesh.exists():
+                    parser.error(f"--meshes: expected {mesh}")
                 for name, t in trackers.items():
-                    results[p.stem][name] |= against_mesh(p, args.meshes / f"{p.stem}.npy", t)
+                    results[p.stem][name] |= against_mesh(p, mesh, t)
         return tell(results, args)
+    if args.meshes:
+        parser.error("--meshes is for --video")
     trackers = open_trackers(args.config, args.set)
     photographs, told, gap = on_photographs(trackers)
     results = {"photographs": photographs, "rendered": on_rendered(trackers)}
