@@ -192,10 +192,11 @@ class VideoSink:
         """Runs in the thread: convert and hand over what is queued until a None comes."""
         try:
             while self._failure is None and (item := self._queue.get()) is not None:
-                time_s, image = item
-                planes = bgr_to_i420(image)
+                time_s, planes = item[0], bgr_to_i420(item[1])
+                del item  # a picture that nobody needs, while the encoder has no time
                 self._write_bytes(matroska_block(time_s, planes.nbytes))
                 self._write_bytes(planes)
+                del planes
         except Exception as error:  # the thread's end must not leave the writer waiting
             self._failure = str(error)
         with contextlib.suppress(OSError):

@@ -24,26 +24,20 @@ def prefetch(
     `with` statement stops the thread at its next item, which is not waited for long. Once `stopped` says so, there are
     no more items.
     """
-    ahead: queue.Queue = queue.Queue(maxsize=depth)
+    ahead: queue.Queue = queue.Queue(depth)
+    room = threading.Semaphore(depth)  # taken before an item is read, as a picture that waits takes memory
     stop = threading.Event()
-
-    def put(item) -> bool:
-        while not stop.is_set():
-            try:
-                ahead.put(item, timeout=LOOK_S)
-                return True
-            except queue.Full:
-                continue
-        return False
 
     def read() -> None:
         try:
-            for item in items:
-                if not put((item, None)):
-                    return
-            put((_END, None))
+            source = iter(items)
+            while not stop.is_set():
+                if room.acquire(timeout=LOOK_S):
+                    ahead.put((next(source), None))
+        except StopIteration:
+            ahead.put((_END, None))
         except BaseException as error:
-            put((_END, error))
+            ahead.put((_END, error))
 
     def deliver() -> Iterator[T]:
         while not stopped():
@@ -51,6 +45,7 @@ def prefetch(
                 item, error = ahead.get(timeout=LOOK_S)
             except queue.Empty:
                 continue
+            room.release()
             if error is not None:
                 raise error
             if item is _END:
