@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
 from tools.data import fit, labels
-from tools.data.augment import FACE, NO_FACE, Recipe
+from tools.data.augment import FACE, NO_FACE, Recipe, open_images, tracking_crop
 from tools.data.crops import SIZE_PX, mirrored_68
 from tools.losses import PointModel, pdc, point_distance, vdc, wpdc
-from tools.teacher import Teacher
+from tools.teacher import open_teacher, told_landmarks
 from tracker.blendshapes import TOGETHER
-from tracker.mirror import Mirror, mirrored_camera
+from tracker.mirror import MIRROR_68, Mirror, mirrored_camera
 from tracker.morphable import load_face_model
 from tracker.weights import ROOT
 
@@ -105,8 +104,6 @@ def placed(points: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
 
 class PointsGoal:
     """Points straight from the features: it needs no face model, and gives the backbone what it has to see."""
-
-    teacher: Teacher | None = None
 
     def __init__(self, data: Path, recipe: Recipe, config: dict, device: torch.device):
         table, _, _ = training_rows(data)
@@ -209,15 +206,23 @@ class ParamsGoal(PointsGoal):
             self.side_spread = spread(aside, shown_weight(aside)).to(device)
         self.shown_by_shape = shape_shown(self.model)
         # the points of a photograph hardly tell these from the shape, so its fit says nothing of them
-        told = [not name.startswith(fit.VAGUE) for name in self.model.names]
-        self.told = torch.tensor(told, dtype=torch.float32, device=device)
+        fitted = [not name.startswith(fit.VAGUE) for name in self.model.names]
+        self.fitted = torch.tensor(fitted, dtype=torch.float32, device=device)
         self.eyes = [self.model.index("eyeBlink_R"), self.model.index("eyeBlink_L")]
         one_way, other_way = ("In_L", "In_R", "Up_L", "Up_R"), ("Out_L", "Out_R", "Down_L", "Down_R")
         self.looks = [[self.model.index(f"eyeLook{way}") for way in ways] for ways in (one_way, other_way)]
         self.heads = {"params": 9 + len(self.model.basis) + 1}
+        self.told = None  # by the teacher, of photographs: (n, 2, 68, 3) cut px
         if "teacher" in config:
-            checkpoint = Path(config["teacher"]["checkpoint"])
-            self.teacher = Teacher(checkpoint, config, lambda params: self.project(*self.decode(params))[0], device)
+            teacher = open_teacher(Path(config["teacher"]["checkpoint"]), config, device)
+
+            def landmarks_of(crops: torch.Tensor) -> torch.Tensor:
+                return self.project(*self.decode(teacher(crops.to(device))["params"]))[0]
+
+            photographs = ~np.isin(self.table["group"], MADE)
+            told = told_landmarks(landmarks_of, data, self.table["points"][photographs], recipe)
+            flipped = np.concatenate([mirrored_68(told[..., :2]), told[:, MIRROR_68, 2:]], axis=2)
+            self.told = torch.from_numpy(np.stack([told, flipped], axis=1)).to(device)
 
     def start(self, net: torch.nn.Module) -> None:
         """Begin with an upright face in the middle of the crop."""
@@ -266,16 +271,20 @@ class ParamsGoal(PointsGoal):
         distance = 0.5 * point_distance(points, taught) + 0.5 * point_distance(points, people)
         terms["points"] = (distance.mean(1) * real).sum() / count
         terms["lids"] = ((lids(points) - lids(taught)).abs().mean(1) * real).sum() / count
-        if self.teacher is not None:
-            distance = point_distance(landmarks, self.teacher.landmarks(sample["crops"]))[:, NOT_LIDS]
-            unsure = real * (1 - self.exact[face])
-            terms["teacher"] = (distance.mean(1) * unsure).sum() / unsure.sum().clamp(min=1)
+        zoom = affine[:, :, 0].norm(dim=1)
+        if self.told is not None:
+            asked = face < len(self.told)
+            told = self.told[face[asked], flip[asked]]
+            depth = told[..., 2:] * zoom[asked, None, None] / size
+            told = torch.cat([placed(told[..., :2], affine[asked]) / size, depth], 2)
+            distance = point_distance(landmarks[asked], told)[:, NOT_LIDS].mean(1)
+            terms["teacher"] = (distance * real[asked]).sum() / real[asked].sum().clamp(min=1)
 
         fitted = real * self.fit_weight[face, flip]
         truth = self.coefficients[face, flip]
         lift = torch.zeros(len(face), 3, 3, device=points.device)
         lift[:, :2, :2] = affine[:, :, :2]
-        lift[:, 2, 2] = affine[:, :, 0].norm(dim=1)
+        lift[:, 2, 2] = zoom
         true_camera = lift @ self.camera[face, flip] / size
         true_camera[:, :2, 3] += affine[:, :, 2] / size
         with torch.no_grad():
@@ -288,7 +297,7 @@ class ParamsGoal(PointsGoal):
         terms["shape"] = (apart[:, :shapes].mean(1) * fitted).sum() / fitted.sum().clamp(min=1)
         # squared where small: most faces do not show most expressions, and the median of nearly nothing is nothing
         apart = torch.nn.functional.smooth_l1_loss(coefficients, truth, reduction="none", beta=EXPRESSION_BETA)
-        apart = (apart[:, shapes:] * self.told).mean(1)
+        apart = (apart[:, shapes:] * self.fitted).mean(1)
         terms["expression"] = (apart * fitted).sum() / fitted.sum().clamp(min=1)
         # as shares of what guessing the mean would be off by
         exact = real * self.exact[face]
@@ -426,20 +435,13 @@ def steadiness(points: torch.Tensor, sample: dict, real: torch.Tensor, recipe: R
 def validation_crops(data: Path, table: dict, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     """Crops (n, S, S, 3) of held-out annotated faces, placed as tracking would with a little error; their points."""
     rows = np.flatnonzero(table["held_out"] & ~np.isnan(table["annotated"][:, 0, 0]))
-    images = np.memmap(data / "faces.u8", np.uint8, "r").reshape(-1, SIZE_PX, SIZE_PX, 3)
+    images = open_images(data)[0]
     rng = np.random.default_rng(5)
     size = recipe.size_px
     crops, truth = np.empty((len(rows), size, size, 3), np.uint8), np.empty((len(rows), 68, 2), np.float32)
     for k, row in enumerate(rows):
-        points = table["points"][row]
-        low, high = points.min(axis=0), points.max(axis=0)
-        longer = (high - low).max()
-        zoom = size / (recipe.landmark_scale * longer * np.exp(rng.normal(0, 0.02)))
-        shift = size / 2 - zoom * ((low + high) / 2 + rng.normal(0, 0.015, 2) * longer)
-        matrix = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
-        truth[k] = table["annotated"][row] * zoom + shift
-        matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
-        crops[k] = cv2.warpAffine(images[row], matrix, (size, size))
+        crops[k], affine = tracking_crop(images[row], table["points"][row], recipe, rng)
+        truth[k] = table["annotated"][row] @ affine[:, :2].T + affine[:, 2]
     return crops, truth
 
 

@@ -57,8 +57,6 @@ def train(config: dict, data: Path, folder: Path, init: Path | None, threads: in
     if ranks > 1:
         torch.distributed.init_process_group("nccl" if cuda else "gloo")
     goal = goals.GOALS[settings["goal"]](data, recipe, config, device)
-    if goal.teacher is not None:
-        goal.teacher.mixed = cuda or mixed
     net = FaceNet(**config["net"], heads=goal.heads).to(device, memory_format=torch.channels_last)
     average = FaceNet(**config["net"], heads=goal.heads).to(device)
     decay = [p for p in net.parameters() if p.ndim > 1]

@@ -26,6 +26,35 @@ class Recipe:
     pair_share: float = 0.25  # of the samples that are seen twice, a little moved
 
 
+def open_images(folder: Path) -> list[np.memmap]:
+    """Cut faces, then those turned in 3D and rendered where there are some; each (n, SIZE_PX, SIZE_PX, 3) uint8."""
+    names = ("faces.u8", "turned.u8", "rendered.u8")
+    there = [folder / name for name in names if (folder / name).exists()]
+    return [np.memmap(path, np.uint8, "r").reshape(-1, SIZE_PX, SIZE_PX, 3) for path in there]
+
+
+def tracking_crop(image: np.ndarray, points: np.ndarray, recipe: Recipe, rng) -> tuple[np.ndarray, np.ndarray]:
+    """A crop (S, S, 3) of a cut as tracking would place it, with a little error, and where it lies.
+
+    Parameters
+    ----------
+    image : (SIZE_PX, SIZE_PX, 3) uint8
+    points : (68, 2) cut px
+
+    Returns
+    -------
+    The crop, and (2, 3) cut px -> crop px.
+    """
+    low, high = points.min(axis=0), points.max(axis=0)
+    longer = (high - low).max()
+    zoom = recipe.size_px / (recipe.landmark_scale * longer * np.exp(rng.normal(0, 0.02)))
+    shift = recipe.size_px / 2 - zoom * ((low + high) / 2 + rng.normal(0, 0.015, 2) * longer)
+    affine = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
+    matrix = affine.copy()
+    matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
+    return cv2.warpAffine(image, matrix, (recipe.size_px, recipe.size_px)), affine
+
+
 class Sampler:
     """Draws batches from a folder that `tools.data.build` wrote.
 
@@ -35,11 +64,7 @@ class Sampler:
     """
 
     def __init__(self, folder: Path, table: dict, rows: np.ndarray, weights: np.ndarray, recipe: Recipe, seed: int):
-        self.images = [
-            np.memmap(folder / name, np.uint8, "r").reshape(-1, SIZE_PX, SIZE_PX, 3)
-            for name in ("faces.u8", "turned.u8", "rendered.u8")
-            if (folder / name).exists()
-        ]
+        self.images = open_images(folder)
         self.backgrounds = np.memmap(folder / "backgrounds.u8", np.uint8, "r").reshape(-1, 256, 256, 3)
         self.starts = np.cumsum([0, *map(len, self.images)])
         self.points = table["points"], table["points_mirrored"]
