@@ -24,7 +24,7 @@ def prefetch(
     `with` statement stops the thread at its next item, which is not waited for long. Once `stopped` says so, there are
     no more items.
     """
-    ahead: queue.Queue = queue.Queue(depth)
+    ahead: queue.Queue = queue.Queue(depth)  # never full, as what is put there had room
     room = threading.Semaphore(depth)  # taken before an item is read, as a picture that waits takes memory
     stop = threading.Event()
 

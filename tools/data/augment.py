@@ -28,9 +28,8 @@ class Recipe:
 
 def open_images(folder: Path) -> list[np.memmap]:
     """Cut faces, then those turned in 3D and rendered where there are some; each (n, SIZE_PX, SIZE_PX, 3) uint8."""
-    names = ("faces.u8", "turned.u8", "rendered.u8")
-    there = [folder / name for name in names if (folder / name).exists()]
-    return [np.memmap(path, np.uint8, "r").reshape(-1, SIZE_PX, SIZE_PX, 3) for path in there]
+    made = [folder / name for name in ("turned.u8", "rendered.u8") if (folder / name).exists()]
+    return [np.memmap(path, np.uint8, "r").reshape(-1, SIZE_PX, SIZE_PX, 3) for path in (folder / "faces.u8", *made)]
 
 
 def tracking_crop(image: np.ndarray, points: np.ndarray, recipe: Recipe, rng) -> tuple[np.ndarray, np.ndarray]:
