@@ -206,8 +206,8 @@ class ParamsGoal(PointsGoal):
             self.side_spread = spread(aside, shown_weight(aside)).to(device)
         self.shown_by_shape = shape_shown(self.model)
         # the points of a photograph hardly tell these from the shape, so its fit says nothing of them
-        fitted = [not name.startswith(fit.VAGUE) for name in self.model.names]
-        self.fitted = torch.tensor(fitted, dtype=torch.float32, device=device)
+        clear = [not name.startswith(fit.VAGUE) for name in self.model.names]
+        self.fits_tell = torch.tensor(clear, dtype=torch.float32, device=device)
         self.eyes = [self.model.index("eyeBlink_R"), self.model.index("eyeBlink_L")]
         one_way, other_way = ("In_L", "In_R", "Up_L", "Up_R"), ("Out_L", "Out_R", "Down_L", "Down_R")
         self.looks = [[self.model.index(f"eyeLook{way}") for way in ways] for ways in (one_way, other_way)]
@@ -297,7 +297,7 @@ class ParamsGoal(PointsGoal):
         terms["shape"] = (apart[:, :shapes].mean(1) * fitted).sum() / fitted.sum().clamp(min=1)
         # squared where small: most faces do not show most expressions, and the median of nearly nothing is nothing
         apart = torch.nn.functional.smooth_l1_loss(coefficients, truth, reduction="none", beta=EXPRESSION_BETA)
-        apart = (apart[:, shapes:] * self.fitted).mean(1)
+        apart = (apart[:, shapes:] * self.fits_tell).mean(1)
         terms["expression"] = (apart * fitted).sum() / fitted.sum().clamp(min=1)
         # as shares of what guessing the mean would be off by
         exact = real * self.exact[face]
