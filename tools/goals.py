@@ -11,9 +11,9 @@ from tools.data import fit, labels
 from tools.data.augment import FACE, NO_FACE, Recipe, open_images, tracking_crop
 from tools.data.crops import SIZE_PX, mirrored_68
 from tools.losses import PointModel, pdc, point_distance, vdc, wpdc
-from tools.teacher import open_teacher, told_landmarks
+from tools.teacher import mirrored_landmarks, open_teacher, told_landmarks
 from tracker.blendshapes import TOGETHER
-from tracker.mirror import MIRROR_68, Mirror, mirrored_camera
+from tracker.mirror import Mirror, mirrored_camera
 from tracker.morphable import load_face_model
 from tracker.weights import ROOT
 
@@ -221,8 +221,8 @@ class ParamsGoal(PointsGoal):
 
             photographs = ~np.isin(self.table["group"], MADE)
             told = told_landmarks(landmarks_of, data, self.table["points"][photographs], recipe)
-            flipped = np.concatenate([mirrored_68(told[..., :2]), told[:, MIRROR_68, 2:]], axis=2)
-            self.told = torch.from_numpy(np.stack([told, flipped], axis=1)).to(device)
+            told = torch.from_numpy(told).to(device) / SIZE_PX
+            self.told = SIZE_PX * torch.stack([told, mirrored_landmarks(told)], 1)
 
     def start(self, net: torch.nn.Module) -> None:
         """Begin with an upright face in the middle of the crop."""
