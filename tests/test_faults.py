@@ -95,14 +95,15 @@ app.leave(app.main(sys.argv[1:]))
 
 @pytest.mark.parametrize("module", ["render.video", "tracker.prefetch"])
 def test_a_signal_in_the_worst_moment(module, networks, clip, tmp_path):
-    out = tmp_path / "out.mp4"
+    out, log = tmp_path / "out.mp4", tmp_path / "log.jsonl"
     program = WITH_A_SIGNAL_IN_A_LOCK.replace("MODULE", module)
     done = subprocess.run(
-        [sys.executable, "-c", program, "-f", str(clip), "-o", str(out), *map(str, networks)],
+        [sys.executable, "-c", program, "-f", str(clip), "-o", str(out), "--log", str(log), *map(str, networks)],
         capture_output=True, text=True, cwd=ROOT, timeout=120, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
-    assert 40 <= playable_frames(out) <= 42
+    # A queue that stays empty for a while is asked again, so a slow machine gets to fewer frames than locks.
+    assert 0 < playable_frames(out) == len(records(log)) <= 42
 
 
 def test_a_pause_between_two_frames_is_ended(networks, tmp_path):
