@@ -162,18 +162,16 @@ def test_other_programs_are_told_of_every_frame_in_time(networks, tmp_path):
     assert ((arrived_s - arrived_s[0]) >= time_s - time_s[0] - 0.1).all()  # a busy machine is late, nothing is early
 
 
-def test_sending_that_fails_is_told_of_when_interrupted_too(networks):
+def test_sending_that_fails_is_told_of_when_interrupted_too(networks, tmp_path):
     url = "osc://[fe80::1%lo]:9"  # an address that no packet can go to
     options = ["-f", ROOT / "samples" / "demo.mp4", "--no-window", "--quiet", "--send", url, *networks]
     whole = run(*options, "--max-frames", "3")
     if whole.returncode == 0 or "not known here" in whole.stderr:
         pytest.skip("this machine's network sends there, or knows no such address")
     assert_one_line(whole, 1, url, "6 of 6 packets", "check")
-    process = subprocess.Popen([*APP, *map(str, options)], stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    time.sleep(4)
-    process.send_signal(signal.SIGINT)
-    told = process.communicate(timeout=30)[1]
-    assert process.returncode == 130
+    log = tmp_path / "log.jsonl"
+    status, told = interrupted_run([*APP, *options, "--log", log], log, signal.SIGINT, after_s=4)
+    assert status == 130
     assert "could not be sent" in told and "interrupted" in told
 
 
