@@ -16,7 +16,8 @@ from tracker.cuts import CutDetector
 from tracker.errors import ConfigError
 from tracker.expression import ExpressionSolver
 from tracker.fitting import LandmarkFitter
-from tracker.mirror import Mirror, mean_of
+from tracker.looks import mean_of, unzoomed
+from tracker.mirror import Mirror
 from tracker.morphable import MorphableModel, load_face_model, project
 from tracker.pose import model_to_image, pose_from_camera, translation_mm
 from tracker.regressor import Regressor
@@ -40,6 +41,8 @@ from tracker.weights import find_entry
 # how far the next crop follows a face: on some faces a network's answer depends on the crop, and one that followed all
 # the way would swing from frame to frame. What a face moves or grows beyond CALM_SHARE of the crop is followed at once
 ROLL_GAIN, PLACE_GAIN, SIZE_GAIN, CALM_SHARE = 0.5, 0.5, 0.3, 0.05
+# a new face is looked at in crops so many times as large as the one that would follow it, each mirrored, too
+CLOSE_ZOOMS = (0.95, 1.05)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,26 +290,28 @@ class FaceTracker:
         size_wh = frame.image.shape[1::-1]
         first = [seen for seen in first if is_plausible(seen, size_wh, self._config)]
         rois = [roi_from_landmarks(seen.landmarks, spec, seen.pose.roll_deg, seen.roi) for seen in first]
-        for seen in self._observe(frame.image, rois, mirrored=True):
+        for seen in self._observe(frame.image, rois, closely=True):
             believed = seen.score is None or seen.score >= self._config.start_score
             if believed and is_plausible(seen, size_wh, self._config) and not self._tracks.is_covered(seen.box):
                 self._tracks.start(seen, frame.time_s)
 
-    def _observe(self, image: np.ndarray, rois: Sequence[Roi], mirrored: bool = False) -> list[Observation]:
-        """One network run for all crops; `mirrored`: and for their mirror images, and the means of both."""
+    def _observe(self, image: np.ndarray, rois: Sequence[Roi], closely: bool = False) -> list[Observation]:
+        """What the network tells of crops; `closely`: the means of several looks at each."""
         if not rois:
             return []
         spec, size = self._regressor.crop_spec, self._regressor.size
+        closely = closely and self._mirror is not None
+        zooms = CLOSE_ZOOMS if closely else (1.0,)
         with self._stages("crop"):
-            crops = cut_batch(image, rois, size, spec.style)
+            crops = cut_batch(image, [roi.zoomed(zoom) for zoom in zooms for roi in rois], size, spec.style)
         with self._stages("regress"):
-            faces = self._regress_twice(crops) if mirrored and self._mirror else self._regressor(crops)
+            faces = self._regress_closely(crops, zooms) if closely else self._regressor(crops)
         with self._stages("model"):
             seen = []
-            for roi, crop, face in zip(rois, crops, faces, strict=True):
+            for roi, crop, face in zip(rois, crops[: len(rois)], faces, strict=True):
                 camera = model_to_image(face.camera, roi, size)
                 landmarks = self._model.landmarks(camera, face.shape, face.expression)
-                thumb = thumbnail(crop, spec.landmark_scale)
+                thumb = thumbnail(crop, spec.landmark_scale * zooms[0])
                 seen.append(
                     Observation(
                         roi=roi,
@@ -322,11 +327,14 @@ class FaceTracker:
                 )
             return seen
 
-    def _regress_twice(self, crops: np.ndarray) -> list[FaceParams]:
-        """The means of what the network tells of crops and of their mirror images."""
+    def _regress_closely(self, crops: np.ndarray, zooms: Sequence[float]) -> list[FaceParams]:
+        """Means over the zooms of crops, (zooms * faces, ...), and over mirror images; px of crops without a zoom."""
+        size, count = self._regressor.size, len(crops) // len(zooms)
         faces = self._regressor(np.concatenate([crops, crops[:, :, ::-1]]))
-        mirrored = [self._mirror.face(face, self._regressor.size) for face in faces[len(crops) :]]
-        return [mean_of(*pair) for pair in zip(faces[: len(crops)], mirrored, strict=True)]
+        faces[len(crops) :] = [self._mirror.face(face, size) for face in faces[len(crops) :]]
+        zoom_of_each = np.tile(np.repeat(zooms, count), 2)
+        faces = [unzoomed(face, zoom, size) for face, zoom in zip(faces, zoom_of_each, strict=True)]
+        return [mean_of(faces[k::count]) for k in range(count)]
 
     def _detection_is_urgent(self) -> bool:
         """When asked for, when nothing is tracked, and when a face was just lost."""

@@ -65,14 +65,3 @@ def mirrored_camera(camera: np.ndarray, size_px: int) -> np.ndarray:
     mirrored = camera * np.float32([[-1], [1], [1]]) * np.float32([-1, 1, 1, 1])
     mirrored[..., 0, 3] += size_px
     return mirrored
-
-
-def mean_of(one: FaceParams, other: FaceParams) -> FaceParams:
-    """The mean of two answers about one crop, which hardly differ in pose."""
-    score = None if one.score is None or other.score is None else (one.score + other.score) / 2
-    return FaceParams(
-        (one.camera + other.camera) / 2,
-        (one.shape + other.shape) / 2,
-        (one.expression + other.expression) / 2,
-        score,
-    )

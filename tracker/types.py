@@ -81,6 +81,11 @@ class Roi:
         """The same square elsewhere, px."""
         return Roi(self.x + x, self.y + y, self.size, self.roll_deg)
 
+    def zoomed(self, zoom: float) -> Roi:
+        """A square `zoom` times as large about the same centre."""
+        grown = self.size * (zoom - 1)
+        return Roi(self.x - grown / 2, self.y - grown / 2, self.size + grown, self.roll_deg)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceParams:

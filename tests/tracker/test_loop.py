@@ -63,7 +63,7 @@ def test_a_face_is_drawn_from_its_first_frame_and_confirmed_later():
         states.append(face.state)
         assert face.detected == (index == 0)
     assert states == [TrackState.TENTATIVE, TrackState.TENTATIVE, TrackState.TRACKED, TrackState.TRACKED]
-    assert regressor.runs == [1, 2, 1, 1, 1], "a new box gets two passes, one of them mirrored, too"
+    assert regressor.runs == [1, 4, 1, 1, 1], "a new box gets two passes, the second at two zooms, mirrored, too"
 
 
 def test_landmarks_sit_on_the_disc_wherever_it_goes():
@@ -88,7 +88,7 @@ def test_faces_share_one_network_run():
     tracker, _, regressor = make_tracker(redetect_s=100.0)
     for index in range(3):
         tracker.step(frame(index, (60, 100, 25, RED), (160, 100, 25, BLUE), (260, 100, 25, YELLOW)))
-    assert regressor.runs == [3, 6, 3, 3]
+    assert regressor.runs == [3, 12, 3, 3]
 
 
 def test_a_new_face_is_seen_in_the_mirror_too():
@@ -105,6 +105,19 @@ def test_a_new_face_is_seen_in_the_mirror_too():
     (second,) = tracker.step(frame(1, (100, 100, 30, RED)))
     np.testing.assert_allclose(centre(first), (100, 100), atol=0.3)
     assert centre(second)[0] - 100 == pytest.approx(3.0 * second.roi.size / regressor.size, abs=0.3)
+
+
+@pytest.mark.parametrize("zooms", [loop.CLOSE_ZOOMS, (0.8,), (0.8, 0.9)])
+def test_new_faces_lie_where_they_are_at_whatever_zoom_they_are_seen(zooms, monkeypatch):
+    monkeypatch.setattr(loop, "CLOSE_ZOOMS", zooms)
+    tracker, _, regressor = make_tracker()
+    left, right = tracker.step(frame(0, (80, 100, 20, RED), (220, 110, 40, BLUE)))
+    assert regressor.runs == [2, 4 * len(zooms)]
+    for face, centre_px, radius_px in ((left, (80, 100), 20), (right, (220, 110), 40)):
+        np.testing.assert_allclose(centre(face), centre_px, atol=0.4)
+        assert np.ptp(face.landmarks[:, 0]) == pytest.approx(2 * radius_px, rel=0.03)
+        assert face.roi.centre == pytest.approx(centre_px, abs=0.6)
+        assert face.roi.size == pytest.approx(3 * radius_px, rel=0.03)  # whatever the zooms
 
 
 def test_at_most_max_faces():

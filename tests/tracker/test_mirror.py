@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.reference import mirror_68
-from tracker.mirror import MIRROR_68, Mirror, mean_of, other_side
+from tracker.mirror import MIRROR_68, Mirror, other_side
 from tracker.morphable import load_face_model, make_model
 from tracker.types import FaceParams
 from tracker.weights import ROOT
@@ -63,13 +63,3 @@ def test_shapes_that_no_mirror_maps_onto_one_another_have_none(model):
     assert Mirror.of(make_model(**packed, shape_basis=even, expression_basis=still)) is None
     one_sided = ("mouthSmile_L",)
     assert Mirror.of(make_model(**packed, shape_basis=even, expression_basis=still, expression_names=one_sided)) is None
-
-
-def test_the_mean_of_two_answers(model):
-    one, other = face_of(model, 1), face_of(model, 2)
-    mean = mean_of(one, other)
-    np.testing.assert_allclose(mean.camera, (one.camera + other.camera) / 2)
-    np.testing.assert_allclose(mean.expression, (one.expression + other.expression) / 2)
-    np.testing.assert_allclose(mean.shape, (one.shape + other.shape) / 2)
-    assert mean.score == 0.75
-    assert mean_of(one, FaceParams(one.camera, one.shape, one.expression)).score is None

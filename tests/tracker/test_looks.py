@@ -1,0 +1,43 @@
+"""Several looks at one face are one answer."""
+
+import numpy as np
+import pytest
+
+from tracker.looks import mean_of, unzoomed
+from tracker.pose import model_to_image
+from tracker.types import FaceParams, Roi
+
+SIZE_PX = 112
+
+
+def face_of(seed, score=0.5):
+    rng = np.random.default_rng(seed)
+    camera, shape, expression = (rng.normal(size=size).astype(np.float32) for size in ((3, 4), 5, 7))
+    camera[2, 3] = 0
+    return FaceParams(camera, shape, expression, score)
+
+
+@pytest.mark.parametrize("zoom", [0.9, 1.0, 1.2])
+def test_what_was_told_of_a_zoomed_crop_lies_in_the_image_where_it_did(zoom):
+    face, roi = face_of(0), Roi(30.5, -12.0, 240.0, roll_deg=33.0)
+    before = model_to_image(face.camera, roi.zoomed(zoom), SIZE_PX)
+    told = unzoomed(face, zoom, SIZE_PX)
+    np.testing.assert_allclose(model_to_image(told.camera, roi, SIZE_PX), before, atol=1e-4)
+    assert (told.shape is face.shape, told.expression is face.expression, told.score) == (True, True, 0.5)
+
+
+def test_a_zoomed_square_keeps_its_centre_and_roll():
+    roi = Roi(10.0, 20.0, 100.0, 15.0)
+    assert roi.zoomed(1.1) == Roi(pytest.approx(5.0), pytest.approx(15.0), pytest.approx(110.0), 15.0)
+    assert roi.zoomed(1.0) == roi
+
+
+def test_the_mean_of_answers():
+    faces = [face_of(1, 0.25), face_of(2, 0.5), face_of(3, 0.75)]
+    mean = mean_of(faces)
+    for name in ("camera", "shape", "expression"):
+        expected = sum(getattr(face, name) for face in faces) / 3
+        np.testing.assert_allclose(getattr(mean, name), expected, atol=1e-6)
+        assert getattr(mean, name).dtype == np.float32
+    assert mean.score == 0.5
+    assert mean_of([*faces, face_of(4, None)]).score is None
