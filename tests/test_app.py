@@ -159,7 +159,7 @@ def test_other_programs_are_told_of_every_frame_in_time(networks, tmp_path):
     heads = [(at_s, packet) for at_s, packet in heads if b"/VMC/Ext/T" in packet]
     assert len(heads) == len(frames) == 45
     arrived_s, time_s = (np.array(times) for times in ([at_s for at_s, _ in heads], [r["time_s"] for r in frames]))
-    assert ((arrived_s - arrived_s[0]) >= time_s - time_s[0] - 0.1).all()  # a busy machine is late, nothing is early
+    assert ((arrived_s - arrived_s[0]) >= time_s - time_s[0] - 0.5).all()  # a busy machine is late, nothing is early
 
 
 def test_sending_that_fails_is_told_of_when_interrupted_too(networks, tmp_path):

@@ -151,7 +151,7 @@ def encoders_of(pid: int) -> list[int]:
 
 
 class Stalling(http.server.BaseHTTPRequestHandler):
-    """Motion JPEG that stops in the middle; the server's `pause_s` says for how long, None for ever."""
+    """Motion JPEG that stops in the middle until the server is to `resume`."""
 
     def do_GET(self):
         self.send_response(200)
@@ -161,7 +161,7 @@ class Stalling(http.server.BaseHTTPRequestHandler):
         try:
             for index in range(40):
                 if index == 20:
-                    self.server.resume.wait(self.server.pause_s)
+                    self.server.resume.wait()
                 self.wfile.write(b"--part\r\nContent-Type: image/jpeg\r\n\r\n" + picture + b"\r\n")
                 time.sleep(0.03)
         except OSError:
@@ -186,20 +186,26 @@ def stream():
 
 
 def test_a_stream_stalls_and_comes_back(stream, networks, tmp_path):
-    stream.pause_s = 2.0
     log = tmp_path / "log.jsonl"
+
+    def resume():
+        while not list(tmp_path.glob("log.partial*")) and not stream.resume.is_set():
+            time.sleep(0.05)
+        time.sleep(4)
+        stream.resume.set()
+
+    threading.Thread(target=resume, daemon=True).start()
     address = f"http://127.0.0.1:{stream.server_port}/"
-    done = run("-f", address, "--log", log, "--set", "source.stall_s=10", *networks)
+    done = run("-f", address, "--log", log, "--set", "source.stall_s=60", *networks)
     times = [record["time_s"] for record in records(log)]
     assert max(np.diff(times)) > 1.5, done.stderr
     assert times[-1] > times[0] + 2.0, "pictures after the stall are tracked as well"
 
 
 def test_a_stream_stalls_for_good(stream, networks, tmp_path):
-    stream.pause_s = None
     out, log = tmp_path / "out.mp4", tmp_path / "log.jsonl"
     address = f"http://127.0.0.1:{stream.server_port}/"
-    done = run("-f", address, "-o", out, "--log", log, "--set", "source.stall_s=1.5", *networks)
+    done = run("-f", address, "-o", out, "--log", log, "--set", "source.stall_s=4", *networks)
     assert_one_line(done, 1, "stalled", "source.stall_s")
     assert 0 < playable_frames(out) <= 25
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "out.mp4"]

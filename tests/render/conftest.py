@@ -61,6 +61,7 @@ def x_server_of_session(tmp_path_factory):
     folder = tmp_path_factory.mktemp("screen")
     read, write = os.pipe()
     command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1000x700x24", "-noreset", "-fbdir", str(folder)]
+    command.append("-r")  # a key held for long by a slow machine is one key
     server = subprocess.Popen(command, pass_fds=(write,), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     atexit.register(server.kill)
     os.close(write)

@@ -1,10 +1,18 @@
 """Reading ahead: order, errors, and an end from either side."""
 
 import threading
+import time
 
 import pytest
 
 from tracker.prefetch import prefetch
+
+
+def wait_until(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.002)
 
 
 def test_everything_in_order():
@@ -27,7 +35,8 @@ def test_it_never_reads_further_ahead_than_told():
 
     with prefetch(source(), depth=2) as items:
         next(items)
-        threading.Event().wait(0.2)
+        wait_until(lambda: len(read) == 1 + 2)
+        time.sleep(0.2)
         assert len(read) == 1 + 2
 
 
@@ -43,7 +52,7 @@ def test_an_error_arrives_after_what_came_before_it():
 
 
 def test_leaving_early_ends_the_thread():
-    before = threading.active_count()
+    before = set(threading.enumerate())
 
     def endless():
         while True:
@@ -51,7 +60,7 @@ def test_leaving_early_ends_the_thread():
 
     with prefetch(endless(), depth=1) as items:
         next(items)
-    assert threading.active_count() == before
+    wait_until(lambda: not set(threading.enumerate()) - before)
 
 
 def test_nothing_is_waited_for_once_it_is_stopped():

@@ -70,7 +70,7 @@ class NoCamera(LoopedFile):
         return False
 
 
-def wait_until(condition, timeout_s=5.0):
+def wait_until(condition, timeout_s=30.0):
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
@@ -88,7 +88,7 @@ def test_a_camera_plays_and_is_released(clip):
         for _ in range(40):  # the file has 30: it is played again
             tick.release()
             frames.append(next(source))
-        tick.release()
+    tick.release()  # for a read that has begun
     assert [number_of(frame.image) for frame in frames] == [n % 30 for n in range(41)]
     times = [frame.time_s for frame in frames]
     assert times[0] == 0.0 and all(later > earlier for earlier, later in itertools.pairwise(times))
@@ -99,8 +99,9 @@ def test_a_camera_plays_and_is_released(clip):
 
 
 def test_only_the_newest_frame_of_a_camera_is_kept(clip):
-    tick = threading.Semaphore(8)
+    tick = threading.Semaphore(1)
     with open_source(0, capture_factory=lambda index: LoopedFile(clip, tick=tick)) as source:
+        tick.release(7)
         wait_until(lambda: source.dropped == 6)  # one was read ahead at opening, one waits in the slot
         frame = next(source)
         assert (frame.index, number_of(frame.image), source.dropped) == (0, 7, 7)
@@ -118,12 +119,12 @@ def test_an_unplugged_camera(clip):
 def test_a_camera_that_hangs(clip):
     tick = threading.Semaphore(1)
     begin = time.monotonic()
-    with open_source(0, SourceConfig(stall_s=0.2), capture_factory=lambda index: LoopedFile(clip, tick=tick)) as source:
+    with open_source(0, SourceConfig(stall_s=1.5), capture_factory=lambda index: LoopedFile(clip, tick=tick)) as source:
         next(source)
-        with pytest.raises(SourceError, match=r"camera 0: the camera stalled, no picture for 0\.2 s"):
+        with pytest.raises(SourceError, match=r"camera 0: the camera stalled, no picture for 1\.5 s"):
             next(source)
         tick.release()
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30
 
 
 def test_closing_while_a_read_blocks(clip):
@@ -135,7 +136,7 @@ def test_closing_while_a_read_blocks(clip):
     consumer.start()
     tick.release()  # lets the thread that close() waits for come back
     source.close()
-    consumer.join(5)
+    consumer.join(30)
     assert not consumer.is_alive() and not source.exhausted
 
 
@@ -229,7 +230,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(head.encode() + data + b"\r\n")
             number += 1
             self.server.sent = number
-            time.sleep(0.01)
+            time.sleep(0.03)
 
 
 @pytest.fixture
@@ -261,10 +262,10 @@ def test_a_served_file_that_stalls_is_given_up(server):
     ffmpeg("-i", server.clip, "-c", "copy", "-movflags", "+faststart", server.clip.with_name("front.mp4"))
     server.clip = server.clip.with_name("front.mp4")
     begin = time.monotonic()
-    source = open_source(f"{server.url}/half.mp4", SourceConfig(stall_s=0.5))
-    with source, pytest.raises(SourceError, match=r"/half\.mp4: the server stalled, no data for 0\.5 s"):
+    source = open_source(f"{server.url}/half.mp4", SourceConfig(stall_s=2.5))
+    with source, pytest.raises(SourceError, match=r"/half\.mp4: the server stalled, no data for 2\.5 s"):
         list(source)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30
 
 
 def test_a_served_picture_is_an_image(server):
@@ -288,21 +289,21 @@ def test_mjpeg_is_live(server):
 
 
 def test_a_stream_that_pauses_goes_on(server):
-    with open_source(f"{server.url}/mjpeg", SourceConfig(stall_s=5.0)) as source:
+    with open_source(f"{server.url}/mjpeg", SourceConfig(stall_s=30.0)) as source:
         frames = [next(source)]
         server.go.clear()
-        threading.Timer(0.6, server.go.set).start()
-        while frames[-1].time_s - frames[0].time_s < 0.8:
+        threading.Timer(2.0, server.go.set).start()
+        while frames[-1].time_s - frames[0].time_s < 2.5:
             frames.append(next(source))
-    assert max(b.time_s - a.time_s for a, b in itertools.pairwise(frames)) > 0.2
+    assert max(b.time_s - a.time_s for a, b in itertools.pairwise(frames)) > 1
     assert number_of(frames[-1].image) > number_of(frames[0].image)
 
 
 def test_a_stream_that_stalls_is_given_up(server):
-    with open_source(f"{server.url}/mjpeg", SourceConfig(stall_s=0.5)) as source:
+    with open_source(f"{server.url}/mjpeg", SourceConfig(stall_s=2.5)) as source:
         next(source)
         server.go.clear()
-        with pytest.raises(SourceError, match=r"the stream stalled, no picture for 0\.5 s"):
+        with pytest.raises(SourceError, match=r"the stream stalled, no picture for 2\.5 s"):
             for _ in source:
                 pass
 
@@ -315,8 +316,8 @@ def test_a_blocked_stream_closes_at_once(server):
     consumer.start()
     begin = time.monotonic()
     source.close()
-    consumer.join(5)
-    assert not consumer.is_alive() and time.monotonic() - begin < 1.5
+    consumer.join(30)
+    assert not consumer.is_alive() and time.monotonic() - begin < 8  # the stall would be noticed after 10 s
 
 
 def test_a_stream_that_ends_is_read_to_its_end(server):
