@@ -39,5 +39,12 @@ def test_the_mean_of_answers():
         expected = sum(getattr(face, name) for face in faces) / 3
         np.testing.assert_allclose(getattr(mean, name), expected, atol=1e-6)
         assert getattr(mean, name).dtype == np.float32
-    assert mean.score == 0.5
+    assert mean.score == pytest.approx(0.5)  # odds of 1 to 3, 1 to 1 and 3 to 1
     assert mean_of([*faces, face_of(4, None)]).score is None
+
+
+def test_one_doubtful_look_does_not_outweigh_the_others():
+    sure = [face_of(seed, 0.999) for seed in range(3)]
+    assert mean_of([*sure, face_of(3, 0.9)]).score > 0.996  # the mean of the scores would be 0.974
+    assert mean_of([face_of(0, 1.0), face_of(1, 0.0)]).score == pytest.approx(0.5)
+    assert mean_of([face_of(seed, 1.0) for seed in range(4)]).score > 0.99999
