@@ -5,14 +5,8 @@ import time
 
 import pytest
 
+from tests.waiting import wait_until
 from tracker.prefetch import prefetch
-
-
-def wait_until(condition):
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.002)
 
 
 def test_everything_in_order():

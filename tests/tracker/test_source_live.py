@@ -14,6 +14,7 @@ import pytest
 
 from tests.clips import HEIGHT, WIDTH, ffmpeg, make_clip, number_of, numbered_image
 from tests.conftest import ROOT
+from tests.waiting import wait_until
 from tracker.errors import SourceError
 from tracker.source import SourceConfig, list_cameras, open_source
 
@@ -68,13 +69,6 @@ class NoCamera(LoopedFile):
 
     def isOpened(self):
         return False
-
-
-def wait_until(condition, timeout_s=30.0):
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.002)
 
 
 def test_a_camera_plays_and_is_released(clip):
