@@ -302,8 +302,9 @@ class FaceTracker:
         spec, size = self._regressor.crop_spec, self._regressor.size
         closely = closely and self._mirror is not None
         zooms = CLOSE_ZOOMS if closely else (1.0,)
+        views = [roi.zoomed(zoom) for zoom in zooms for roi in rois] if closely else rois
         with self._stages("crop"):
-            crops = cut_batch(image, [roi.zoomed(zoom) for zoom in zooms for roi in rois], size, spec.style)
+            crops = cut_batch(image, views, size, spec.style)
         with self._stages("regress"):
             faces = self._regress_closely(crops, zooms) if closely else self._regressor(crops)
         with self._stages("model"):
