@@ -62,6 +62,7 @@ def test_a_live_run_is_ended(number, networks, clip, tmp_path):
 
 
 # The lock of a queue gets a signal just when the loop has taken it, where an exception could not let go of it again.
+# Its waits are so long that none ends in vain, so the loop takes the lock once a frame on a slow machine, too.
 WITH_A_SIGNAL_IN_A_LOCK = """
 import queue, signal, sys, threading, types
 sys.argv[0] = "app.py"
@@ -88,6 +89,12 @@ class Queue(queue.Queue):
         self.mutex = Lock()
         self.not_empty, self.not_full = threading.Condition(self.mutex), threading.Condition(self.mutex)
 
+    def get(self, block=True, timeout=None):
+        return super().get(block, timeout and 60)
+
+    def put(self, item, block=True, timeout=None):
+        super().put(item, block, timeout and 60)
+
 MODULE.queue = types.SimpleNamespace(Queue=Queue, Full=queue.Full, Empty=queue.Empty)
 app.leave(app.main(sys.argv[1:]))
 """
@@ -102,8 +109,7 @@ def test_a_signal_in_the_worst_moment(module, networks, clip, tmp_path):
         capture_output=True, text=True, cwd=ROOT, timeout=120, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
-    # A queue that stays empty for a while is asked again, so a slow machine gets to fewer frames than locks.
-    assert 0 < playable_frames(out) == len(records(log)) <= 42
+    assert 40 <= playable_frames(out) == len(records(log)) <= 42
 
 
 def test_a_pause_between_two_frames_is_ended(networks, tmp_path):

@@ -301,7 +301,7 @@ class FaceTracker:
             return []
         spec, size = self._regressor.crop_spec, self._regressor.size
         closely = closely and self._mirror is not None
-        zooms = CLOSE_ZOOMS if closely else (1.0,)
+        zooms = CLOSE_ZOOMS if closely else (1.0,)  # thumbnails are of the first
         views = [roi.zoomed(zoom) for zoom in zooms for roi in rois] if closely else rois
         with self._stages("crop"):
             crops = cut_batch(image, views, size, spec.style)

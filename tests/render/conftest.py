@@ -60,8 +60,8 @@ def x_server_of_session(tmp_path_factory):
         return None
     folder = tmp_path_factory.mktemp("screen")
     read, write = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1000x700x24", "-noreset", "-fbdir", str(folder)]
-    command.append("-r")  # a key held for long by a slow machine is one key
+    # -r: a key that a slow machine holds for long is one key
+    command = ["Xvfb", "-r", "-displayfd", str(write), "-screen", "0", "1000x700x24", "-noreset", "-fbdir", str(folder)]
     server = subprocess.Popen(command, pass_fds=(write,), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     atexit.register(server.kill)
     os.close(write)

@@ -82,7 +82,8 @@ def test_a_camera_plays_and_is_released(clip):
         for _ in range(40):  # the file has 30: it is played again
             tick.release()
             frames.append(next(source))
-    tick.release()  # for a read that has begun
+        tick.release()
+    tick.release()  # for a read that began before it was closed
     assert [number_of(frame.image) for frame in frames] == [n % 30 for n in range(41)]
     times = [frame.time_s for frame in frames]
     assert times[0] == 0.0 and all(later > earlier for earlier, later in itertools.pairwise(times))
