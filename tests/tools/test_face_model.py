@@ -3,6 +3,7 @@ import pytest
 
 from tests.conftest import ROOT, material
 from tests.reference import dense_bases
+from tools.face_model import landmarks
 from tools.face_model.__main__ import ICT_UNIT_MM, NOT_ARKIT, build, load_ict, principal_modes, quantise
 from tools.face_model.meshes import border_loops, compact, cut, edges_of, simplify
 from tools.face_model.parts import fit_sphere
@@ -129,6 +130,27 @@ def test_triangles_face_outwards(model):
     front = region(model, "face")[model.triangles].all(axis=1) & (model.mean[model.triangles][:, :, 2].min(axis=1) > 60)
     facing = np.cross(b - a, c - a)[front, 2]
     assert facing.clip(min=0).sum() > 0.95 * np.abs(facing).sum()  # nostrils and the lids' folds look elsewhere
+
+
+def test_landmarks_go_over_the_mesh_to_where_they_should_be(monkeypatch):
+    wide, high = 170, 9
+    x, y = (axis.ravel() for axis in np.meshgrid(np.arange(wide), np.arange(high)))
+    mean = np.stack([x, y, 0.1 * x], axis=1).astype(float)
+    corner = np.flatnonzero((x < wide - 1) & (y < high - 1))
+    triangles = np.concatenate(
+        [corner[:, None] + (0, 1, wide), corner[:, None] + (1, wide + 1, wide)]
+    )  # two of each square
+    starts = 4 * wide + 2 * np.arange(68) + 10  # all on a line: edges run along it
+    monkeypatch.setattr(landmarks, "SHIFT_MM", np.tile([1.3, -0.9], (68, 1)))
+    vertices, left = landmarks.nearest_vertices(mean, triangles, starts)
+    moved = landmarks.slide(mean, mean, triangles, vertices, left)
+    assert np.array_equal(vertices[:17], starts[:17])  # the jaw's slide along the contour instead
+    edge = np.isin(np.arange(68), list(landmarks.ON_EDGES))
+    free = (np.arange(68) >= 17) & ~edge
+    assert np.allclose(moved[vertices[free], :2], mean[starts[free], :2] + (1.3, -0.9))
+    assert np.allclose(moved[vertices[edge], :2], mean[starts[edge], :2] + (1.3, 0))
+    assert np.allclose(moved[:, 2], 0.1 * moved[:, 0])  # none leaves the surface
+    assert np.array_equal(np.delete(moved, vertices[17:], axis=0), np.delete(mean, vertices[17:], axis=0))
 
 
 def test_landmarks_are_in_both_levels(model):

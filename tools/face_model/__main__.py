@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tools.face_model.contour import contour_lines
-from tools.face_model.landmarks import SHIFT_MM, slide
+from tools.face_model.landmarks import SHIFT_MM, nearest_vertices, slide
 from tools.face_model.meshes import border_loops, compact, cut, edges_of, simplify
 from tools.face_model.parts import GAZE_DEG, close_lids, eyeball_rows, gaze_rotation, lid_margin, mouth_rows
 from tools.manifest import describe, update_manifest
@@ -195,6 +195,8 @@ def build(path: Path) -> dict[str, np.ndarray]:
     modes, kept_variance = principal_modes(rows[:, 1 : 1 + count_identity], weight, VARIANCE)
     expression = rows[:, 1 + count_identity :]
 
+    landmarks, shift = nearest_vertices(mean, skin_triangles, landmarks)
+
     protected = np.ones(len(mean))
     for loop in inner:
         protected[loop] = 8.0
@@ -211,7 +213,7 @@ def build(path: Path) -> dict[str, np.ndarray]:
 
     # last, so that nothing above depends on it: coefficients that a network has learnt keep their meaning
     packed = np.concatenate([mean, modes.reshape(len(mean), -1), expression.reshape(len(mean), -1), uv], axis=1)
-    packed = slide(packed, mean, skin_triangles, landmarks)
+    packed = slide(packed, mean, skin_triangles, landmarks, shift)
     mean, uv = packed[:, :3], packed[:, -2:]
     modes, expression = (
         part.reshape(len(mean), -1, 3) for part in np.split(packed[:, 3:-2], [3 * modes.shape[1]], axis=1)
