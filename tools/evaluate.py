@@ -6,7 +6,8 @@ import importlib
 import sys
 
 PARTS = (
-    "landmarks", "pose", "blendshapes", "blink", "score", "jitter", "lag", "steady", "scenarios", "detector", "table",
+    "landmarks", "pose", "blendshapes", "blink", "brows", "score", "jitter", "lag", "steady", "scenarios", "detector",
+    "table",
 )  # fmt: skip
 
 

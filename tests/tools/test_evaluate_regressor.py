@@ -11,7 +11,7 @@ from tests.conftest import material as need_material
 from tools import evaluate
 from tools.data import labels
 from tools.data.split import held_out
-from tools.evaluation import blink, crops, jitter, landmarks, photographs, pose, score
+from tools.evaluation import blink, brows, crops, jitter, landmarks, photographs, pose, score
 from tools.evaluation.photographs import Sample, sqrt_wh
 from tracker.crop import CropSpec, roi_from_landmarks
 
@@ -233,6 +233,51 @@ def test_blinks_of_a_video_are_held_against_the_lids_of_a_mesh(tmp_path):
     np.save(tmp_path / "clip.npy", mesh[:4])
     with pytest.raises(ValueError, match="points, found"):
         blink.against_mesh(clip, tmp_path / "clip.npy", Winker(told))
+
+
+class Puppet:
+    """A face whose brows stand where it was told, frame after frame: heights of the right and the left one."""
+
+    def __init__(self, heights):
+        self.heights = iter(heights)
+
+    def step(self, frame):
+        right, left = next(self.heights)
+        if right is None:
+            return []
+        landmarks = np.zeros((68, 3))
+        landmarks[brows.CORNERS_68, 0] = 100, 140, 160, 200
+        landmarks[brows.BROWS_68[0], 1], landmarks[brows.BROWS_68[1], 1] = -100 * right, -100 * left
+        landmarks[:, :2] = landmarks[:, :2] @ [[0.8, 0.6], [-0.6, 0.8]] + 300  # a head on its side
+        shown = {f"{name}_{side}": 0.0 for name in (*brows.UP, brows.DOWN) for side in "LR"}
+        shown |= {"browOuterUp_R": right, "browDown_L": 1 - left}
+        return [SimpleNamespace(pose=SimpleNamespace(scale_px_per_mm=1.0), landmarks=landmarks, blendshapes=shown)]
+
+
+def test_brows_of_a_video_are_held_against_those_of_a_mesh(tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", 6)
+    seen = np.array([[0.2, 0.2], [0.3, 0.2], [0.4, 0.5], [0.2, 0.3], [0.4, 0.4], [np.nan, np.nan]])
+    mesh = np.zeros((6, 478, 3))
+    mesh[:, brows.CORNERS_478, 0] = 50, 70, 80, 100
+    for side in range(2):
+        mesh[:, brows.BROWS_478[side], 1] = -50 * seen[:, side, None]
+    mesh[5] = np.nan
+    np.save(tmp_path / "clip.npy", mesh)
+    half = brows.against_mesh(clip, tmp_path / "clip.npy", Puppet([*seen[:5].tolist(), [0.9, 0.1]]))
+    assert half["frames"] == 5 and half["correlation_apart"] == pytest.approx(1)
+    for figure in ("correlation", "slope", "blendshapes"):
+        assert half[f"{figure}_right"] == pytest.approx(1) and half[f"{figure}_left"] == pytest.approx(1), figure
+    alike = [[(right + left) / 2] * 2 for right, left in seen[:4]] + [[None, None], [0.5, 0.5]]
+    both = brows.against_mesh(clip, tmp_path / "clip.npy", Puppet(alike))
+    assert both["frames"] == 4 and both["slope_apart"] == both["correlation_apart"] == 0
+    truth, told = seen[:4, 0], seen[:4].mean(axis=1)
+    assert both["slope_right"] == pytest.approx(np.cov(truth, told)[0, 1] / np.var(truth, ddof=1))
+
+
+def test_brows_need_the_meshes_of_the_videos(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        brows.main(["--video", str(tmp_path / "clip.mp4"), "--meshes", str(tmp_path)])
+    assert "clip.npy" in capsys.readouterr().err
 
 
 def test_meshes_belong_to_videos(tmp_path, capsys):

@@ -23,7 +23,17 @@ import numpy as np
 from tools.data import labels, material
 from tools.data.split import held_out
 from tools.evaluation import crops, people
-from tools.evaluation.common import RAW, correlation, largest, nearest, open_trackers, options, still, tell
+from tools.evaluation.common import (
+    RAW,
+    correlation,
+    largest,
+    mesh_of_video,
+    nearest,
+    open_trackers,
+    options,
+    still,
+    tell,
+)  # fmt: skip
 from tools.evaluation.photographs import need_material
 from tracker.loop import FaceTracker
 from tracker.source import open_source
@@ -162,19 +172,10 @@ def on_video(path: Path, tracker: FaceTracker) -> dict:
 
 
 def against_mesh(path: Path, mesh: Path, tracker: FaceTracker) -> dict:
-    """`eyeBlink` in a video against the lid gaps of MediaPipe's points.
-
-    Raises
-    ------
-    ValueError
-        If the points are not those of as many frames.
-    """
+    """`eyeBlink` in a video against the lid gaps of MediaPipe's points."""
     with open_source(str(path)) as source:
         told = np.array([blinks(largest(tracker.step(frame))) for frame in source])
-    points = np.load(mesh)
-    if points.shape[:2] != (len(told), 478):
-        raise ValueError(f"{mesh}: expected ({len(told)}, 478, ...) points, found {points.shape}")
-    gap = labels.lid_gaps(points)
+    gap = labels.lid_gaps(mesh_of_video(mesh, len(told)))
     known = ~np.isnan(told + gap).any(axis=1)
     told, gap = (np.column_stack([part, part.mean(axis=1)])[known] for part in (told, gap))
     return {

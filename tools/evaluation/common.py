@@ -72,6 +72,20 @@ def largest(faces: Sequence[FaceTrack]) -> FaceTrack | None:
     return max(faces, key=lambda face: face.pose.scale_px_per_mm, default=None)
 
 
+def mesh_of_video(path: Path, frames: int) -> np.ndarray:
+    """MediaPipe's points of a video, (frames, 478, 2 or 3) px, NaN where it saw no face, as numpy wrote them.
+
+    Raises
+    ------
+    ValueError
+        If they are not those of as many frames.
+    """
+    points = np.load(path)
+    if points.shape[:2] != (frames, 478):
+        raise ValueError(f"{path}: expected ({frames}, 478, ...) points, found {points.shape}")
+    return points
+
+
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Pearson's; 0 where one of the two never changes."""
     return float(np.corrcoef(a, b)[0, 1]) if np.std(a) > 0 and np.std(b) > 0 else 0.0
