@@ -33,7 +33,7 @@ from tools.evaluation.common import (
     options,
     still,
     tell,
-)  # fmt: skip
+)
 from tools.evaluation.photographs import need_material
 from tracker.loop import FaceTracker
 from tracker.source import open_source
