@@ -274,9 +274,10 @@ def test_brows_of_a_video_are_held_against_those_of_a_mesh(tmp_path):
     assert both["slope_right"] == pytest.approx(np.cov(truth, told)[0, 1] / np.var(truth, ddof=1))
 
 
-def test_brows_need_the_meshes_of_the_videos(tmp_path, capsys):
+@pytest.mark.parametrize("part", [blink, brows])
+def test_meshes_are_wanted_of_each_video(part, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
-        brows.main(["--video", str(tmp_path / "clip.mp4"), "--meshes", str(tmp_path)])
+        part.main(["--video", str(tmp_path / "clip.mp4"), "--meshes", str(tmp_path)])
     assert "clip.npy" in capsys.readouterr().err
 
 

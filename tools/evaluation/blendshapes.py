@@ -20,7 +20,7 @@ import numpy as np
 from tools.data import material
 from tools.evaluation import people
 from tools.evaluation.blink import meshed_photographs
-from tools.evaluation.common import correlation, largest, nearest, open_trackers, options, still, tell
+from tools.evaluation.common import correlation, largest, nearest, open_trackers, options, slope, still, tell
 from tracker.blendshapes import TOGETHER
 from tracker.loop import FaceTracker
 from tracker.morphable import MorphableModel
@@ -91,7 +91,7 @@ def figures(told: np.ndarray, names: tuple[str, ...]) -> dict[str, dict]:
         top[[k, *(names.index(WITH[name]) for _ in (0,) if name in WITH)]] = 0
         results[name] = {
             "correlation": correlation(truth, rise[..., k][known]),
-            "slope": float(np.polyfit(truth, rise[..., k][known], 1)[0]),
+            "slope": slope(truth, rise[..., k][known]),
             "rest": float(np.nanmean(part[:, 0, k])),
             "leak": float(top.max()),
             "leak_to": names[int(top.argmax())],

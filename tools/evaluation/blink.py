@@ -27,6 +27,7 @@ from tools.evaluation.common import (
     RAW,
     correlation,
     largest,
+    mesh_files,
     mesh_of_video,
     nearest,
     open_trackers,
@@ -193,14 +194,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--meshes", type=Path, metavar="DIR", help="MediaPipe's points of the videos")
     args = parser.parse_args(arguments)
     if args.video:
+        meshes = mesh_files(parser, args.video, args.meshes) if args.meshes else []
         trackers = open_trackers(args.config, (*args.set, *RAW))
         results = {p.stem: {name: on_video(p, t) for name, t in trackers.items()} for p in args.video}
-        if args.meshes:
+        if meshes:
             trackers = open_trackers(args.config, args.set)
-            for p in args.video:
-                mesh = args.meshes / f"{p.stem}.npy"
-                if not mesh.exists():
-                    parser.error(f"--meshes: expected {mesh}")
+            for p, mesh in zip(args.video, meshes, strict=True):
                 for name, t in trackers.items():
                     results[p.stem][name] |= against_mesh(p, mesh, t)
         return tell(results, args)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tools.evaluation.common import correlation, largest, mesh_of_video, open_trackers, options, tell
+from tools.evaluation.common import correlation, largest, mesh_files, mesh_of_video, open_trackers, options, slope, tell
 from tracker.loop import FaceTracker
 from tracker.source import open_source
 
@@ -30,11 +30,6 @@ def heights(corners: np.ndarray, brow: np.ndarray) -> np.ndarray:
     width = np.linalg.norm(along, axis=1)
     up = np.stack([along[:, 1], -along[:, 0]], axis=1) / width[:, None]
     return ((brow.mean(axis=1) - corners.mean(axis=1)) * up).sum(axis=1) / width
-
-
-def slope(truth: np.ndarray, told: np.ndarray) -> float:
-    """By how much `told` changes with `truth`; 0 where that never changes."""
-    return float(np.polyfit(truth, told, 1)[0]) if np.std(truth) > 0 else 0.0
 
 
 def raised(blendshapes: dict[str, float], side: str) -> float:
@@ -70,12 +65,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--video", type=Path, action="append", required=True)
     parser.add_argument("--meshes", type=Path, metavar="DIR", required=True, help="MediaPipe's points of the videos")
     args = parser.parse_args(arguments)
-    for path in args.video:
-        if not (args.meshes / f"{path.stem}.npy").exists():
-            parser.error(f"--meshes: expected {args.meshes / f'{path.stem}.npy'}")
+    meshes = mesh_files(parser, args.video, args.meshes)
     trackers = open_trackers(args.config, args.set)
     results = {
-        path.stem: {name: against_mesh(path, args.meshes / f"{path.stem}.npy", t) for name, t in trackers.items()}
-        for path in args.video
+        path.stem: {name: against_mesh(path, mesh, t) for name, t in trackers.items()}
+        for path, mesh in zip(args.video, meshes, strict=True)
     }
     return tell(results, args)

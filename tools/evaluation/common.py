@@ -72,6 +72,15 @@ def largest(faces: Sequence[FaceTrack]) -> FaceTrack | None:
     return max(faces, key=lambda face: face.pose.scale_px_per_mm, default=None)
 
 
+def mesh_files(parser: argparse.ArgumentParser, videos: Sequence[Path], folder: Path) -> list[Path]:
+    """The files of MediaPipe's points in the folder, one a video; the parser's error where one is missing."""
+    files = [folder / f"{video.stem}.npy" for video in videos]
+    for file in files:
+        if not file.exists():
+            parser.error(f"--meshes: expected {file}")
+    return files
+
+
 def mesh_of_video(path: Path, frames: int) -> np.ndarray:
     """MediaPipe's points of a video, (frames, 478, 2 or 3) px, NaN where it saw no face, as numpy wrote them.
 
@@ -89,6 +98,11 @@ def mesh_of_video(path: Path, frames: int) -> np.ndarray:
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Pearson's; 0 where one of the two never changes."""
     return float(np.corrcoef(a, b)[0, 1]) if np.std(a) > 0 and np.std(b) > 0 else 0.0
+
+
+def slope(truth: np.ndarray, told: np.ndarray) -> float:
+    """By how much `told` changes with `truth`; 0 where that never changes."""
+    return float(np.polyfit(truth, told, 1)[0]) if np.std(truth) > 0 else 0.0
 
 
 def tell(results: dict, args: argparse.Namespace, draw: Callable[[Path], None] | None = None) -> int:
