@@ -3,7 +3,7 @@ import pytest
 
 from tests.conftest import ROOT, material
 from tests.reference import dense_bases
-from tools.face_model import landmarks
+from tools.face_model import landmarks, proportions
 from tools.face_model.__main__ import ICT_UNIT_MM, NOT_ARKIT, build, load_ict, principal_modes, quantise
 from tools.face_model.meshes import border_loops, compact, cut, edges_of, simplify
 from tools.face_model.parts import fit_sphere
@@ -29,6 +29,12 @@ ARKIT = {
 def packed():
     with np.load(FILE) as data:
         return dict(data)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """What the tool makes of ICT's heads alone, without the proportions of photographed faces."""
+    return build(material("face_model", "ict_facekit_light.npz"))
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +74,14 @@ def test_the_notice_is_icts():
     assert (ROOT / "weights" / "LICENSE.ict_facekit").read_bytes() == theirs
 
 
-def test_origin_lies_between_the_ear_canals(packed):
+def test_origin_lies_between_the_ear_canals(plain, packed):
     rows, _ = load_ict(material("face_model", "ict_facekit_light.npz"))
     canals = rows[packed["ear_canal_vertices_ict"], 0]
     moved = rows[:9409, 0] - canals.mean(axis=0)
     # the tip of the nose is the foremost point of both
-    assert np.allclose(moved[moved[:, 2].argmax()], packed["mean"][packed["mean"][:, 2].argmax()], atol=1e-3)
+    assert np.allclose(moved[moved[:, 2].argmax()], plain["mean"][plain["mean"][:, 2].argmax()], atol=1e-3)
+    near = np.linalg.norm(plain["mean"][:, None] - (canals - canals.mean(axis=0)), axis=2).argmin(axis=0)
+    assert np.abs(packed["mean"][near] - plain["mean"][near]).max() < 0.25  # what photographs say leaves them alone
     assert abs(canals.mean(axis=0)[0]) < 0.1 and 120 < np.ptp(canals[:, 0]) < 180
 
 
@@ -83,12 +91,32 @@ def test_size_and_directions_of_a_head(model):
     assert jaw[30, 2] > 100 and jaw[8, 1] < -60 and jaw[27, 1] > 20  # nose before, chin below, bridge above the ears
 
 
-def test_variance_kept_by_the_shape_modes(packed):
+def test_the_proportions_are_those_of_photographed_faces(plain, packed):
+    with np.load(proportions.FILE) as file:
+        wanted, rest = file["landmarks"], file["rest"]
+    beside_mm = {}
+    for name, arrays in (("shipped", packed), ("ICT's", plain)):
+        mean, modes, _ = dense_bases(arrays)
+        now = np.concatenate([mean[None], modes])[:, arrays["landmark_vertices"][17:]].swapaxes(0, 1)
+        square = ((now - wanted[17:]) ** 2).sum(axis=2)  # the jaw's landmarks count for less
+        beside_mm[name] = np.sqrt(square[:, 0]).mean(), np.sqrt(square[:, 1:].sum(axis=1)).mean()
+    assert (np.array(beside_mm["shipped"]) < 0.5 * np.array(beside_mm["ICT's"])).all(), beside_mm
+    names = packed["expression_names"].tolist()
+    assert 0.2 < rest[names.index("browDown_L")] < 0.5
+    brows = packed["landmark_vertices"][17:27]
+    assert (packed["mean"][brows, 1] < plain["mean"][brows, 1]).all()
+    # the mesh goes with them smoothly: no edge grows or shrinks by a fifth where it is not tiny
+    ends = edges_of(packed["triangles"].astype(int))[0]
+    before, after = (np.linalg.norm(np.diff(m["mean"][ends], axis=1)[:, 0], axis=1) for m in (plain, packed))
+    assert (np.abs(after / before - 1)[before > 1] < 0.2).mean() > 0.995
+
+
+def test_variance_kept_by_the_shape_modes(plain):
     """Faces drawn from ICT's coefficients are made again from the modes to within a hundredth of their variance."""
-    assert 0.99 <= packed["variance_kept"] < 0.995
+    assert 0.99 <= plain["variance_kept"] < 0.995
     rows, ict = load_ict(material("face_model", "ict_facekit_light.npz"))
-    mean, modes, _ = dense_bases(packed)
-    origin = rows[packed["ear_canal_vertices_ict"], 0].mean(axis=0)
+    mean, modes, _ = dense_bases(plain)
+    origin = rows[plain["ear_canal_vertices_ict"], 0].mean(axis=0)
     # the mesh keeps ICT's vertices on the face: find them by their place
     place = {tuple(np.round(v, 2)): i for i, v in enumerate(rows[:, 0] - origin)}
     pairs = [(i, place[key]) for i, v in enumerate(mean[:5000]) if (key := tuple(np.round(v, 2))) in place]
@@ -227,7 +255,8 @@ def test_pncc_and_uv(model):
 
 def test_built_from_the_material(packed):
     """What the tool makes here is what is shipped, but for the modes' signs and rounding."""
-    again = build(material("face_model", "ict_facekit_light.npz"))
+    with np.load(proportions.FILE) as file:
+        again = build(material("face_model", "ict_facekit_light.npz"), dict(file))
     assert set(again) == set(packed)
     for name in ("triangles", "light_triangles", "landmark_vertices", "contour_edges", "expression_vertex", "region"):
         assert np.array_equal(again[name], packed[name]), name

@@ -49,7 +49,7 @@ def test_what_the_network_lays_into_the_shape_comes_back(model, name):
         apart = apart[17:, :2] - apart[17:, :2].mean(axis=0)
         return np.sqrt((apart**2).mean())
 
-    assert off(found) < 0.75 * off(0 * truth)
+    assert off(found) < (0.8 if name.startswith("brow") else 0.5) * off(0 * truth)  # people's brows differ a lot
 
 
 def test_it_stays_within_the_range_of_blendshapes_and_is_free_without_names(model):

@@ -42,7 +42,8 @@ def test_known_faces_are_found_again(model, yaw, noise_px):
     pose = pose_from_camera(params.camera)
     assert distance_mm(model, params, landmarks) < (0.6 if noise_px == 0 else 1.1)
     assert abs(pose.yaw_deg - yaw) < 4 and abs(pose.pitch_deg - 12) < 4 and abs(pose.roll_deg + 15) < 2
-    assert abs(pose.scale_px_per_mm / 2 - 1) < 0.1
+    # only what sizes are usual tells a near small head from a far large one
+    assert abs(pose.scale_px_per_mm / 2 - 1) < (0.1 if noise_px == 0 else 0.12)
     assert params.expression.min() >= 0 and params.expression.max() <= 1
     assert params.camera.dtype == params.shape.dtype == params.expression.dtype == np.float32
 

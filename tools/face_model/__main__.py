@@ -2,7 +2,8 @@
 
 python -m tools.face_model [-o weights/face_model.npz]
 
-Reads $FACET_MATERIAL/face_model/ict_facekit_light.npz (MIT). Millimetres, y up, origin between the ear canals.
+Reads $FACET_MATERIAL/face_model/ict_facekit_light.npz (MIT), and what tools/face_model/proportions.py learnt of
+photographs. Millimetres, y up, origin between the ear canals.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tools.face_model import proportions
 from tools.face_model.contour import contour_lines
 from tools.face_model.landmarks import SHIFT_MM, nearest_vertices, slide
 from tools.face_model.meshes import border_loops, compact, cut, edges_of, simplify
@@ -114,8 +116,14 @@ def quantise(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.round(values / scale.reshape(-1, *[1] * (values.ndim - 1))).astype(np.int16), scale
 
 
-def build(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of the face model."""
+def build(path: Path, photographed: dict[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+    """All arrays of the face model.
+
+    Parameters
+    ----------
+    path : of ICT-FaceKit Light
+    photographed : what tools.face_model.proportions learnt of faces; None for ICT's heads as they are
+    """
     rows, ict = load_ict(path)
     names = [str(name) for name in ict["expression_names"]]
     count_identity = len(ict["identity"])
@@ -219,6 +227,14 @@ def build(path: Path) -> dict[str, np.ndarray]:
         part.reshape(len(mean), -1, 3) for part in np.split(packed[:, 3:-2], [3 * modes.shape[1]], axis=1)
     )
 
+    if photographed is not None:
+        mean = mean + np.einsum("k,nkc->nc", photographed["rest"], expression)
+        eyes = np.flatnonzero(region >= REGIONS.index("eyeball"))
+        balls = [eyes[mean[eyes, 0] * side > 0] for side in (-1, 1)]
+        moved = np.concatenate([mean[:, None], modes], axis=1)
+        moved = proportions.adapt(moved, landmarks, photographed["landmarks"], balls, source[list(canals), 0])
+        mean, modes = moved[:, 0], moved[:, 1:]
+
     shape_q, shape_scale = quantise(modes.transpose(1, 0, 2))
     expression = expression.transpose(1, 0, 2)
     small = np.abs(expression).max(axis=2) < 0.01  # mm
@@ -259,10 +275,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "weights" / "face_model.npz")
     args = parser.parse_args()
-    arrays = build(material / "face_model" / "ict_facekit_light.npz")
+    with np.load(proportions.FILE) as file:
+        arrays = build(material / "face_model" / "ict_facekit_light.npz", dict(file))
     np.savez_compressed(args.output, **arrays)
     licence = "MIT (ICT-FaceKit, notice in LICENSE.ict_facekit)"
-    entry = describe(args.output, kind="face_model", licence=licence, provenance="ICT-FaceKit Light, tools/face_model")
+    provenance = "ICT-FaceKit Light, with the proportions of photographed faces; tools/face_model"
+    entry = describe(args.output, kind="face_model", licence=licence, provenance=provenance)
     update_manifest(args.output.parent / "manifest.toml", {"face_model": entry})
     _, shared = edges_of(arrays["triangles"].astype(int))
     print(

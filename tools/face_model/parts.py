@@ -36,20 +36,24 @@ def eyeball_rows(rows: np.ndarray, sclera: np.ndarray, gaze_rows: dict[int, np.n
     ball = rows[sclera]
     centre, radius = fit_sphere(ball[:, 0])
     directions, triangles, part = _cap(radius)
-    out = np.zeros((len(directions), rows.shape[1], 3))
-    out[:, 0] = centre - (0.0, 0.0, DEEPER_MM) + radius * directions
     offset = ball[:, 0] - centre
-    for row in range(1, rows.shape[1]):
-        if row in gaze_rows:
-            out[:, row] = radius * directions @ (gaze_rows[row] - np.eye(3)).T
-            continue
-        # the rest of the shapes move and resize the ball
-        moved = ball[:, row]
-        shift = moved.mean(axis=0)
-        spread = offset - offset.mean(axis=0)
-        growth = ((moved - shift) * spread).sum() / (spread * spread).sum()
-        out[:, row] = shift - growth * offset.mean(axis=0) + growth * radius * directions
+    shift, growth = shift_and_growth(ball, offset)  # of the shapes: they move and resize the ball
+    out = shift + growth[:, None] * (radius * directions - offset.mean(axis=0))[:, None]
+    out[:, 0] = centre - (0.0, 0.0, DEEPER_MM) + radius * directions
+    for row, turn in gaze_rows.items():
+        out[:, row] = radius * directions @ (turn - np.eye(3)).T
     return out, triangles, part
+
+
+def shift_and_growth(moves: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What of moves (n, k, 3) leaves the form of points (n, 3) as it is.
+
+    Returns
+    -------
+    shift (k, 3) of the points' middle; growth (k,) about it
+    """
+    spread = points - points.mean(axis=0)
+    return moves.mean(axis=0), np.einsum("nkc,nc->k", moves, spread) / (spread**2).sum()
 
 
 def fit_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
