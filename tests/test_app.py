@@ -348,16 +348,20 @@ def test_impatience_does_not_spoil_the_output(signals, networks, tmp_path):
             [*APP, "-f", "-", "--set", "source.size=640x480", "--set", "source.fps=30", "-o", str(out),
              "--log", str(tmp_path / "log.jsonl"), *map(str, networks)],
             stdin=sender.stdout, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # which nohup has tests ignore
         )  # fmt: skip
         log = tmp_path / "log.partial.jsonl"
         deadline = time.monotonic() + 60
-        while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        for name in signals:
-            process.send_signal(getattr(signal, name))
-            time.sleep(0.03)
-        _, errors = process.communicate(timeout=60)
-        sender.kill()
+        try:
+            while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            for name in signals:
+                process.send_signal(getattr(signal, name))
+                time.sleep(0.03)
+            _, errors = process.communicate(timeout=60)
+        finally:  # a process that goes on must not keep the sender, and the test, for ever
+            process.kill()
+            sender.kill()
     assert (process.returncode, errors) == (130, "interrupted\n")
     assert cv2.VideoCapture(str(out)).read()[0]
 
