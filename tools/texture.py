@@ -27,7 +27,6 @@ from tracker.weights import ROOT
 SIDE_PX = 256
 MODES_SIDE_PX, MODES = 64, 8
 MAX_YAW_DEG, MAX_ERROR = 28.0, 0.035
-GROUPS = ("keypoints", "unmasked", "portraits")
 MIN_FACING = 0.25  # cosine between a surface and the camera below which a photograph says nothing of it
 
 
@@ -37,7 +36,7 @@ def choose(table: dict, fits: dict) -> list[int]:
     best: dict[str, tuple[float, int]] = {}
     for index in range(len(table["photo"])):
         camera = fits["camera"][index, 0]
-        if table["group"][index] not in GROUPS or fits["error"][index].mean() > MAX_ERROR:
+        if table["group"][index] not in material.BARE_FACES or fits["error"][index].mean() > MAX_ERROR:
             continue
         yaw, pitch, _ = angles_from_rotation(nearest_rotation((flip @ camera[:, :3])[:2]))
         turned = np.hypot(yaw, pitch)

@@ -152,7 +152,7 @@ def fit(face: FacePoints, table: dict, steps: int = 90) -> dict[str, np.ndarray]
     distance of the 68 points / sqrt(wh); second axis: as it is, and mirrored
     """
     blink, gaze_seen = table["blink"], ~np.isnan(table["gaze"][:, 0, 0])
-    target = np.where(np.isnan(table["annotated"]), table["points"], (table["annotated"] + table["points"]) / 2)
+    target = labels.wanted_points(table)
     irises = table["mesh"][:, labels.IRISES, :2]
     flip, offset = np.float32([-1, 1]), np.float32([SIZE_PX, 0])
     target = np.concatenate([target, mirrored_68(target)])

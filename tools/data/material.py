@@ -11,6 +11,7 @@ import numpy as np
 
 from tracker.weights import ROOT
 
+BARE_FACES = ("keypoints", "unmasked", "portraits")  # groups neither masked nor on the street
 UNITS_PER_PX = 40  # the labels' files count in 1/40 px
 # the vertices of MediaPipe's 478-point mesh that stand for the 68 Multi-PIE points
 MESH_TO_68 = np.array(

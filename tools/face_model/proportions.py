@@ -17,21 +17,21 @@ from pathlib import Path
 
 import numpy as np
 
+from tools.data import labels, material
 from tools.evaluation import crops
 from tools.face_model.parts import shift_and_growth
 from tracker import looks
 from tracker.mirror import MIRROR_68, Mirror
-from tracker.morphable import MorphableModel, load_face_model
+from tracker.morphable import load_face_model
 from tracker.regressor import Regressor
 from tracker.types import FaceParams
 from tracker.weights import ROOT, find_entry
 
 FILE = Path(__file__).with_suffix(".npz")
-GROUPS = ("keypoints", "unmasked", "portraits")
 # of squared mm of a face against those of a correction per unit of its mode; depth is hardly seen
 RIDGE = np.array([300.0, 300.0, 1500.0])
 RIDGE_MEAN = 0.1  # the mean's share of it: it is no deviation
-ROBUST_MM, ROUNDS = 0.5, 2  # an error counts by its square up to this length, by its length beyond
+ROBUST_MM, ROUNDS = 0.5, 3  # an error counts by its square up to this length, by its length beyond
 AT_REST, REST_PERCENT, MOST_YAW_DEG = "brow", 100 / 3, 20.0
 # corrections are alike within so many mm; what part of their variance is noise: nobody agrees on where the jaw's lie
 SPREAD_MM = 25.0
@@ -97,7 +97,7 @@ def learn(shown: np.ndarray, wanted: np.ndarray, camera: np.ndarray, shape: np.n
     found = np.zeros((shown.shape[1], ones.shape[1], 3))
     for k in range(len(found)):
         error, target = beside[:, k], beside[:, k].reshape(-1)
-        for _ in range(ROUNDS + 1):
+        for _ in range(ROUNDS):
             weight = np.repeat(ROBUST_MM / np.maximum(np.linalg.norm(error, axis=1), ROBUST_MM), 2)
             heavy = rows * weight[:, None]
             solution = np.linalg.solve(heavy.T @ rows + np.diag(ridge.ravel() * ROBUST_MM), heavy.T @ target)
@@ -119,7 +119,7 @@ def at_rest(expressions: np.ndarray, names: tuple[str, ...], mirror: Mirror) -> 
     return np.where([name.startswith(AT_REST) for name in names], level, 0.0)
 
 
-def told(network: Regressor, model: MorphableModel, mirror: Mirror, images, points: np.ndarray) -> list[FaceParams]:
+def told(network: Regressor, mirror: Mirror, images, points: np.ndarray) -> list[FaceParams]:
     """What a network says of cut faces, each seen once more in the mirror, in their px."""
     faces = []
     for image, face_points in zip(images, points, strict=True):
@@ -142,15 +142,14 @@ def main() -> None:
     model = load_face_model(ROOT / "weights" / "face_model.npz")
     mirror, count = Mirror.of(model), model.shape_count
     images, table = crops.cut_faces(args.data)
-    rows = np.flatnonzero(~table["held_out"] & np.isin(table["group"], GROUPS))
-    points, people = table["points"][rows], table["annotated"][rows]
-    wanted = np.where(np.isnan(people), points, (people + points) / 2)
+    rows = np.flatnonzero(~table["held_out"] & np.isin(table["group"], material.BARE_FACES))
+    wanted = labels.wanted_points(table)[rows]
     with np.load(args.data / "fits.npz") as file:
         fitted = file["coefficients"][rows, 0]
         cases = [(file["landmarks"][rows, 0], file["camera"][rows, 0], fitted[:, :count])]
     for weights in args.weights:
         network = Regressor.open(find_entry(weights, "regressor"))
-        faces = told(network, model, mirror, images[rows], points)
+        faces = told(network, mirror, images[rows], table["points"][rows])
         network.close()
         shown = [model.landmarks(face.camera, face.shape, face.expression)[:, :2] for face in faces]
         cases.append((np.array(shown), np.array([f.camera for f in faces]), np.array([f.shape for f in faces])))
