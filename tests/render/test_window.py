@@ -1,6 +1,5 @@
 """The live window, on an X server of our own, driven with keys."""
 
-import ctypes
 import os
 import shutil
 import subprocess
@@ -17,20 +16,13 @@ from render.window import CvWindow, GlWindow, open_window
 from tests.conftest import ROOT
 from tests.program import camera_command, playable_frames, records
 from tests.render.heads import egg, place
+from tests.render.x_window import ask_to_close, press, screenshot, show_again
 from tracker.errors import RenderError
 
 HEAD = egg(20, 24)
 GEOMETRY = geometry_of(HEAD)
+TITLE = "facet under test"
 HELP = ("q, Esc  quit", "h  this help")
-
-
-def screenshot(path) -> np.ndarray:
-    """The X server's screen, (H, W, 3) uint8 BGR, from the file in XWD form that it keeps."""
-    raw = path.read_bytes()
-    header = np.frombuffer(raw[:100], ">u4")
-    start, width, height, line, colours = (int(header[i]) for i in (0, 4, 5, 12, 19))
-    rows = np.frombuffer(raw, np.uint8, line * height, start + 12 * colours).reshape(height, line)
-    return rows[:, : 4 * width].reshape(height, width, 4)[..., :3]
 
 
 def halves() -> np.ndarray:
@@ -41,11 +33,13 @@ def halves() -> np.ndarray:
 
 
 def wait_for(window, screen, condition):
-    """The screen, once the condition holds of it; two seconds at most."""
-    for _ in range(40):
+    """The screen, once the condition holds of it; four seconds at most."""
+    for turn in range(80):
         shot = screenshot(screen)
         if condition(shot):
             return shot
+        if turn == 40:
+            show_again(TITLE)
         window.redraw()
         window.keys()
         time.sleep(0.05)
@@ -64,31 +58,9 @@ def opened(request, x_server):
         renderer = request.getfixturevalue("open_gl")(GEOMETRY, ())
     elif os.environ.get("QT_QPA_PLATFORM"):
         pytest.skip("Qt is told to draw elsewhere")
-    with open_window("facet under test", renderer, HELP) as window:
+    with open_window(TITLE, renderer, HELP) as window:
         assert type(window) is (GlWindow if request.param == "gl" else CvWindow)
         yield window, renderer, x_server
-
-
-def press(*keys):
-    """Press keys in the window."""
-    if not shutil.which("xdotool"):
-        pytest.skip("no xdotool")
-    subprocess.run(["xdotool", "search", "--onlyvisible", "--name", "facet under test", "windowfocus"], check=True)
-    for key in keys:
-        subprocess.run(["xdotool", "key", key], check=True)
-        time.sleep(0.1)
-
-
-def ask_to_close(window: int) -> None:
-    """Send a window the message of a window manager whose close button was clicked; xdotool has none that can."""
-    x = ctypes.CDLL("libX11.so.6")
-    x.XOpenDisplay.restype = x.XInternAtom.restype = ctypes.c_void_p
-    display = ctypes.c_void_p(x.XOpenDisplay(None))
-    protocols, delete = (x.XInternAtom(display, name, False) for name in (b"WM_PROTOCOLS", b"WM_DELETE_WINDOW"))
-    # XClientMessageEvent: type 33, serial, sent, display, window, kind of message, bits a number, numbers
-    event = (ctypes.c_long * 24)(33, 0, 1, display.value, window, protocols, 32, delete)
-    assert x.XSendEvent(display, ctypes.c_ulong(window), False, ctypes.c_long(0), event)
-    x.XCloseDisplay(display)
 
 
 @pytest.mark.display
@@ -128,7 +100,7 @@ def test_keys_arrive(opened):
         time.sleep(0.05)
     seen = []
     for key in ("h", "space", "3", "Escape", "q"):
-        press(key)
+        press(TITLE, key)
         for _ in range(20):
             pressed = window.keys()
             seen += pressed
@@ -174,7 +146,7 @@ def test_the_snapshot_is_the_picture_without_words(opened):
 @pytest.mark.parametrize("kind", [pytest.param("gl", marks=pytest.mark.gl), "cpu"])
 def test_a_mirror_turns_the_picture_but_not_the_words(request, x_server, kind):
     renderer = CpuRenderer(GEOMETRY, ()) if kind == "cpu" else request.getfixturevalue("open_gl")(GEOMETRY, ())
-    with open_window("facet under test", renderer, HELP, mirror=True) as window:
+    with open_window(TITLE, renderer, HELP, mirror=True) as window:
         window.show(halves(), ())
         shot = wait_for(window, x_server, lambda shot: share(shot, (255, 0, 0)) > 0.3)
         blue = (np.abs(shot.astype(int) - (255, 0, 0)).max(axis=2) < 30).nonzero()
@@ -203,7 +175,7 @@ def test_pictures_may_change_their_size_and_the_window_may_be_closed_twice(opene
 def test_the_user_closes_the_window(x_server, open_gl):
     import glfw
 
-    with open_window("facet under test", open_gl(GEOMETRY, ()), HELP) as window:
+    with open_window(TITLE, open_gl(GEOMETRY, ()), HELP) as window:
         window.show(halves(), ())
         assert not window.closed
         glfw.set_window_should_close(window._window, True)
@@ -249,13 +221,13 @@ def test_without_a_display_it_says_so(monkeypatch):
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     with pytest.raises(RenderError, match=r"expected (a display|an OpenCV with windows)"):
-        open_window("facet under test", CpuRenderer(GEOMETRY, ()), HELP)
+        open_window(TITLE, CpuRenderer(GEOMETRY, ()), HELP)
 
 
 def test_a_headless_opencv_is_told(monkeypatch):
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:                           NONE\n")
     with pytest.raises(RenderError, match="pip install opencv-python"):
-        open_window("facet under test", CpuRenderer(GEOMETRY, ()), HELP)
+        open_window(TITLE, CpuRenderer(GEOMETRY, ()), HELP)
 
 
 @pytest.mark.parametrize(
