@@ -30,7 +30,7 @@ SEED = 4242  # other people than those of the trainings and evaluations
 AT_REST, SHOTS = 6, 60  # of each person
 # a move alone tells what the answer to it is, mixtures how much else there may be in an answer
 ALONE = (np.arange(SHOTS) >= AT_REST) & (np.arange(SHOTS) % 2 == 1)
-LEAST_PX, MOST_YAW_DEG, REST_PERCENT = 100, 20.0, 100 / 3  # of the photographs
+LEAST_PX = 100  # of the photographs
 RIDGE, LEAST_VARIANCE = 1.0, 1e-4
 
 
@@ -83,12 +83,12 @@ def measure(told: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
 def at_rest(network: Regressor, data: Path) -> np.ndarray:
     """What the network tells of a third of the photographs at most, (Ke,); those held out are not looked at."""
     images, table = crops.cut_faces(data)
-    fit = ~table["held_out"] & (np.abs(table["yaw_deg"]) < MOST_YAW_DEG) & (table["roi"][:, 2] > LEAST_PX)
+    fit = ~table["held_out"] & (np.abs(table["yaw_deg"]) < material.REST_YAW_DEG) & (table["roi"][:, 2] > LEAST_PX)
     told = []
     for row in np.flatnonzero(fit & np.isin(table["group"], material.BARE_FACES)):
         place = crops.place(table["points"][row], network.crop_spec)
         told += network(crops.warp(images[row], place, network.size)[None])
-    return np.percentile([face.expression.clip(0, 1) for face in told], REST_PERCENT, axis=0)
+    return np.percentile([face.expression.clip(0, 1) for face in told], material.REST_PERCENT, axis=0)
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ FILE = Path(__file__).with_suffix(".npz")
 RIDGE = np.array([300.0, 300.0, 1500.0])
 RIDGE_MEAN = 0.1  # the mean's share of it: it is no deviation
 ROBUST_MM, ROUNDS = 0.5, 3  # an error counts by its square up to this length, by its length beyond
-AT_REST, REST_PERCENT, MOST_YAW_DEG = "brow", 100 / 3, 20.0
+AT_REST = "brow"
 # corrections are alike within so many mm; what part of their variance is noise: nobody agrees on where the jaw's lie
 SPREAD_MM = 25.0
 NOISE_68 = np.repeat([1.0, 0.02], [17, 51])
@@ -114,7 +114,7 @@ def symmetric(found: np.ndarray, mirror: Mirror) -> np.ndarray:
 
 def at_rest(expressions: np.ndarray, names: tuple[str, ...], mirror: Mirror) -> np.ndarray:
     """How far a third of the faces raise or lower their brows at most, (Ke,), of (n, Ke); 0 of all else."""
-    level = np.percentile(expressions, REST_PERCENT, axis=0)
+    level = np.percentile(expressions, material.REST_PERCENT, axis=0)
     level = (level + level[mirror.expression_partner]) / 2
     return np.where([name.startswith(AT_REST) for name in names], level, 0.0)
 
@@ -154,7 +154,8 @@ def main() -> None:
         shown = [model.landmarks(face.camera, face.shape, face.expression)[:, :2] for face in faces]
         cases.append((np.array(shown), np.array([f.camera for f in faces]), np.array([f.shape for f in faces])))
     shown, camera, shape = (np.concatenate(part) for part in zip(*cases, strict=True))
-    rest = at_rest(fitted[np.abs(table["yaw_deg"][rows]) < MOST_YAW_DEG, count:], model.expression_names, mirror)
+    ahead = np.abs(table["yaw_deg"][rows]) < material.REST_YAW_DEG
+    rest = at_rest(fitted[ahead, count:], model.expression_names, mirror)
     raised = model.sparse.basis[count:].reshape(len(rest), -1, 3)[:, :68]
     found = symmetric(learn(shown, np.tile(wanted, (len(cases), 1, 1)), camera, shape), mirror)
     modes = model.shape_basis[:, model.landmark_vertices]
