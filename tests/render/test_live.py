@@ -51,21 +51,29 @@ def test_the_program_in_a_window_obeys_its_keys(x_server, networks, long_clip, t
     options = ["-f", long_clip, "--renderer", "cpu", "--log", tmp_path / "log.jsonl", *networks]
     command = [*APP, *map(str, options)]
 
-    def changed(before):
-        """Words of help are 1100 pixels and more, the HUD's figures 200."""
-        return (np.abs(screenshot(x_server).astype(int) - before) > 60).any(axis=2).sum() > 700
+    def shown():
+        return (screenshot(x_server) != dark).any(axis=2).mean() > 0.05
+
+    def with_help():
+        """Its words change 1100 pixels and more of a picture without, the HUD's figures 200."""
+        return (np.abs(screenshot(x_server).astype(int) - plain) > 60).any(axis=2).sum() > 700
 
     dark = screenshot(x_server)
     started_s = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     try:
-        wait_for(lambda: process.poll() is not None or changed(dark), (10.0,) * 4, lambda: show_again(TITLE))
+        wait_for(lambda: process.poll() is not None or shown(), (10.0,) * 4, lambda: show_again(TITLE))
         assert process.poll() is None, process.communicate()
         press(TITLE, "s")
         wait_for(lambda: list(tmp_path.glob("facet-*.png")))
+        time.sleep(2.0)  # until the HUD has a rate to show
         plain = screenshot(x_server)
+        time.sleep(1.0)
+        assert not with_help()
         press(TITLE, "h")
-        wait_for(lambda: changed(plain))
+        wait_for(with_help)
+        press(TITLE, "h")
+        wait_for(lambda: not with_help())
         press(TITLE, "space")
         press(TITLE, "space")
         press(TITLE, "q")

@@ -24,24 +24,19 @@ def screenshot(path) -> np.ndarray:
     return rows[:, : 4 * width].reshape(height, width, 4)[..., :3]
 
 
-def xdotool(*words: str, check: bool = True) -> None:
-    """Skip the test where there is none."""
+def press(title: str, key: str) -> None:
+    """Press a key in the window whose title matches; skip the test where nothing can."""
     if not shutil.which("xdotool"):
         pytest.skip("no xdotool")
-    subprocess.run(["xdotool", *words], check=check, stdout=subprocess.DEVNULL)
-
-
-def press(title: str, key: str) -> None:
-    """Press a key in the window whose title matches."""
-    xdotool("search", "--onlyvisible", "--name", title, "windowfocus")
-    xdotool("key", key)
+    subprocess.run(["xdotool", "search", "--onlyvisible", "--name", title, "windowfocus"], check=True)
+    subprocess.run(["xdotool", "key", key], check=True)
 
 
 def show_again(title: str) -> None:
     """Hide the window whose title matches, if there is one, and show it."""
     if shutil.which("xdotool"):
-        xdotool("search", "--onlyvisible", "--name", title, "windowunmap", "--sync", check=False)
-        xdotool("search", "--name", title, "windowmap", "--sync", check=False)
+        for words in (["--onlyvisible", "--name", title, "windowunmap"], ["--name", title, "windowmap"]):
+            subprocess.run(["xdotool", "search", *words, "--sync"], stdout=subprocess.DEVNULL, check=False)
 
 
 def ask_to_close(window: int) -> None:
