@@ -16,7 +16,8 @@ import numpy as np
 
 from tracker.errors import SourceError
 from tracker.source_base import Picture, Source, SourceConfig, refuse_start
-from tracker.source_files import ImageFiles, VideoFile, decode_image, is_image_name, open_images
+from tracker.source_files import VideoFile
+from tracker.source_images import ImageFiles, decode_image, is_image_name, open_images
 from tracker.source_live import Camera, list_cameras, open_camera, open_raw, open_stream
 
 __all__ = ["Camera", "Source", "SourceConfig", "list_cameras", "open_source"]
