@@ -59,6 +59,27 @@ def mesh_478() -> tuple[np.ndarray, np.ndarray]:
         return file["photo"], points
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Delineated:
+    """Sharp portraits with points that people placed carefully; image px."""
+
+    file: list[str]  # (n,) relative to the faces' folder
+    identity: list[str]  # (n,)
+    points: np.ndarray  # (n, 189, 2) float32, NaN where a photograph has none
+    mesh: np.ndarray  # (n, 478, 3) float32, MediaPipe's, z larger is nearer
+
+
+def delineated() -> Delineated:
+    """The portraits of the Face Research Lab, London and Canada."""
+    with np.load(folder() / "faces" / "delineated_189.npz") as file:
+        names = [str(name) for name in file["photo"]]
+        identity, points = [str(name) for name in file["identity"]], file["points"].astype(np.float32)
+    with np.load(folder() / "faces" / "mesh_478_delineated.npz") as file:
+        of_name = dict(zip(map(str, file["photo"]), file["points"].astype(np.float32), strict=True))
+    mesh = np.stack([of_name[name] for name in names]) * np.float32([1, 1, -1])
+    return Delineated([f"photos/delineated/{name}" for name in names], identity, points, mesh)
+
+
 def landmarks_3ddfa() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of the manifest (n,), FaceBoxes' boxes (n, 5) and 3DDFA_V2's points (n, 68, 3) float32."""
     with np.load(folder() / "faces" / "landmarks68_3ddfa.npz") as file:
