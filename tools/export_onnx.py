@@ -10,7 +10,6 @@ import copy
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 
 from tools import goals
@@ -18,6 +17,7 @@ from tools.data.augment import Recipe
 from tools.data.fit import load_points
 from tools.manifest import describe, update_manifest
 from tools.models.regressor import PIXEL_SCALE, FaceNet
+from tracker.runtime import onnxruntime
 from tracker.weights import ROOT
 
 PARITY = 1e-3

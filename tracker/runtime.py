@@ -1,17 +1,28 @@
-"""ONNX Runtime sessions that behave: few threads, none that spin, the asked provider or an error."""
+"""ONNX Runtime sessions that behave: no telemetry, few threads, none that spin, the asked provider or an error.
+
+ONNX Runtime's packages send usage events to their vendor, and write a device ID and a database of events below the
+user's cache folder, from the moment the library is loaded. Importing this module switches that off for the whole
+process, whoever else uses ONNX Runtime in it. Nothing else may import onnxruntime by itself:
+`from tracker.runtime import onnxruntime`. A program that has imported it earlier sets ORT_DISABLE_TELEMETRY=1 itself
+before that.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from tracker.errors import ConfigError, WeightsError
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read once, when the library loads
+import onnxruntime
+
+onnxruntime.disable_telemetry_events()  # for builds that do not know the variable; by itself it stops too little
 onnxruntime.set_default_logger_severity(3)  # its warnings are about graphs, not about anything a user can change
 
 

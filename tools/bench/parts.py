@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 
 from app import AppConfig, build_tracker
 from detect import open_detector
@@ -25,6 +24,7 @@ from tracker.loop import FaceTracker
 from tracker.morphable import load_face_model, project
 from tracker.pose import model_to_image
 from tracker.regressor import Regressor
+from tracker.runtime import onnxruntime
 from tracker.source import open_source
 from tracker.stages import Stages
 from tracker.types import FaceTrack, Frame
