@@ -409,7 +409,7 @@ def open_sink(path: Path, source: Source, config: OutputConfig):
             path,
             size_wh=source.size_wh,
             fps=source.fps,
-            source_path=source.name if source.kind == "video" else None,
+            source_path=source.address if source.kind == "video" else None,
             read_to_end=lambda: source.exhausted,
             config=config,
         )

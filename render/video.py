@@ -17,6 +17,7 @@ import imageio_ffmpeg
 import numpy as np
 
 from render.matroska import matroska_block, matroska_header
+from tracker.address import redacted_text
 from tracker.errors import SinkError
 from tracker.types import Frame
 
@@ -370,7 +371,7 @@ class _Ffmpeg:
     def last_error(self) -> str:
         """The last line that tells something, without the address of the object that said it."""
         lines = [line for line in self._lines if line and line != "Conversion failed!"]
-        return re.sub(r"^\[[^]]*\] ", "", lines[-1]) if lines else ""
+        return redacted_text(re.sub(r"^\[[^]]*\] ", "", lines[-1])) if lines else ""
 
 
 def sound_of(path: str) -> tuple[float, list[str]]:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from tracker.address import redacted
 from tracker.weights import ROOT
 
 Job = tuple[str, str, bool, tuple[str, ...]]  # file, output folder, whether a video is written, options of app.py
@@ -28,7 +29,7 @@ Result = tuple[str, bool, str]  # file, whether it is done, a line about it
 
 def log_of(file: str, folder: str) -> Path:
     """The log of a file; it gets its name last, so where it is, all is done."""
-    return Path(folder) / f"{Path(file).stem}.jsonl"
+    return Path(folder) / f"{Path(redacted(file)).stem}.jsonl"
 
 
 CANCEL_S = 10.0  # how long an interrupted run on Ray waits for its tasks to tidy up
@@ -156,7 +157,8 @@ def main(argv: list[str] | None = None) -> int:
     for file in args.files:
         log = log_of(file, args.output)
         if log in owners:
-            parser.error(f"{owners[log]} and {file} would both write {log}; give them folders of their own")
+            both = f"{redacted(owners[log])} and {redacted(file)}"
+            parser.error(f"{both} would both write {log}; give them folders of their own")
         owners[log] = file
     try:
         os.makedirs(args.output, exist_ok=True)
@@ -175,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
         results = run_on_ray(jobs, args.ray) if args.ray else run_here(jobs, args.jobs)
         for number, (file, done, line) in enumerate(results, start=1):
             failed += not done
-            print(f"{number}/{len(jobs)} {'done' if done else 'FAILED'} {file}: {line}", flush=True)
+            print(f"{number}/{len(jobs)} {'done' if done else 'FAILED'} {redacted(file)}: {line}", flush=True)
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from tracker.address import redacted, redacted_text
 from tracker.errors import SourceError
 from tracker.source_base import Picture, Source, SourceConfig, refuse_start
 from tracker.source_files import VideoFile
@@ -84,7 +85,7 @@ def _open_url(url: str, scheme: str, config: SourceConfig, start_s, max_frames, 
     if scheme in ("http", "https"):
         what, image = _probe(url, config.stall_s)
         if image is not None:
-            refuse_start(start_s, url)
+            refuse_start(start_s, redacted(url))
             return _RemoteImage(url, image, max_frames)
         if what != "stream" and live is not True:
             try:
@@ -96,8 +97,8 @@ def _open_url(url: str, scheme: str, config: SourceConfig, start_s, max_frames, 
                 remedy = "the server sends files from their beginning only; download it first"
                 raise SourceError(f"{error} Or {remedy}") from error
     elif scheme not in ("rtsp", "rtsps"):
-        raise SourceError(f"{url}: expected http, https or rtsp, found {scheme}")
-    refuse_start(start_s, url)
+        raise SourceError(f"{redacted(url)}: expected http, https or rtsp, found {scheme}")
+    refuse_start(start_s, redacted(url))
     return open_stream(url, config, max_frames, live=live is not False)
 
 
@@ -108,7 +109,7 @@ class _RemoteImage(ImageFiles):
         super().__init__(url, [], max_frames)
         self.frame_count_hint = 1
         self.size_wh = image.shape[1], image.shape[0]
-        self._ahead = Picture(image, 0.0, url, first=True)
+        self._ahead = Picture(image, 0.0, self.name, first=True)
 
 
 def _probe(url: str, timeout_s: float) -> tuple[str, np.ndarray | None]:
@@ -118,13 +119,14 @@ def _probe(url: str, timeout_s: float) -> tuple[str, np.ndarray | None]:
     import urllib.error
     import urllib.request
 
+    name = redacted(url)
     request = urllib.request.Request(url, headers={"User-Agent": "facet"})
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as reply:
             kind = reply.headers.get_content_type()
             if kind.startswith("image/"):
                 data = np.frombuffer(reply.read(LARGEST_DOWNLOAD), np.uint8)
-                return "image", decode_image(data, url)
+                return "image", decode_image(data, name)
             if "mpegurl" in kind or url.partition("?")[0].endswith(".m3u8"):
                 text = reply.read(LARGEST_DOWNLOAD)
                 # A master playlist only names others, as films and broadcasts both do: taken for a broadcast.
@@ -134,10 +136,11 @@ def _probe(url: str, timeout_s: float) -> tuple[str, np.ndarray | None]:
             parts = reply.headers.get("Accept-Ranges") == "bytes"
             return ("file" if parts else "file from its beginning"), None
     except urllib.error.HTTPError as error:
-        raise SourceError(f"{url}: the server answered {error.code} {error.reason}; check the address") from error
+        raise SourceError(f"{name}: the server answered {error.code} {error.reason}; check the address") from error
     except TimeoutError as error:
-        raise SourceError(f"{url}: the server did not answer for {timeout_s:g} s; check the address") from error
+        raise SourceError(f"{name}: the server did not answer for {timeout_s:g} s; check the address") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         reason = getattr(reason, "strerror", None) or reason
-        raise SourceError(f"{url}: no connection ({reason}); check the address") from error
+        reason = redacted_text(str(reason), url)
+        raise SourceError(f"{name}: no connection ({reason}); check the address") from error

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from tracker.address import redacted
 from tracker.errors import SourceError
 from tracker.types import Frame
 
@@ -65,7 +66,8 @@ class Source:
     Attributes
     ----------
     kind : "video", "images", "camera", "stream" or "raw"
-    name : the path, URL or "camera N"
+    name : the path, URL or "camera N" as it may be shown: of a URL without password and query
+    address : the path or URL as it was given, which is what to open; never to be shown
     live : True where only the newest frame is kept and `dropped` counts the others
     reads_ahead : True where a thread of its own reads, so that another one is of no use
     still : True where each frame is a picture of its own
@@ -88,7 +90,8 @@ class Source:
     size_wh: tuple[int, int] | None = None
 
     def __init__(self, name: str, max_frames: int | None = None):
-        self.name = name
+        self.address = name
+        self.name = redacted(name)
         self.dropped = 0
         self.skipped: list[str] = []
         self.frame_count_hint = max_frames

@@ -59,7 +59,7 @@ class VideoFile(Source):
             timeout_ms = int(self._timeout_s * 1000)
             options = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
         # in a relative path ffmpeg would take what stands before a colon for a protocol
-        name = os.path.abspath(self.name) if self._timeout_s is None else self.name
+        name = os.path.abspath(self.address) if self._timeout_s is None else self.address
         capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, options)
         if not capture.isOpened():
             capture.release()

@@ -21,6 +21,7 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 
+from tracker.address import redacted, redacted_text
 from tracker.errors import SourceError
 from tracker.source_base import CLOSE_S, LOOK_S, Picture, Source, SourceConfig, believable_fps, refuse_start
 
@@ -58,7 +59,7 @@ class ThreadedSource(Source):
             raise
         if self._ahead is None:
             self.close()
-            raise SourceError(f"{name}: expected frames, found none")
+            raise SourceError(f"{self.name}: expected frames, found none")
         height, width = self._ahead.image.shape[:2]
         self.size_wh = width, height
         self.fps = believable_fps(device.fps)
@@ -215,7 +216,7 @@ class FfmpegDevice:
     """
 
     def __init__(self, url: str, live: bool):
-        self._url = url
+        self._url, self._name = url, redacted(url)
         self.fps = 0.0
         self._frame_shape: tuple[int, int] | None = None
         low_delay = ["-fflags", "nobuffer", "-flags", "low_delay", "-threads", "1"] if live else []
@@ -234,7 +235,7 @@ class FfmpegDevice:
                 start_new_session=True,  # Ctrl-C is for us to handle
             )
         except (OSError, RuntimeError) as error:
-            raise SourceError(f"{url}: ffmpeg cannot be started ({error}); reinstall imageio-ffmpeg") from error
+            raise SourceError(f"{self._name}: ffmpeg cannot be started ({error}); reinstall imageio-ffmpeg") from error
         self._drain = threading.Thread(target=self._collect_errors, daemon=True)
         self._drain.start()
 
@@ -266,7 +267,8 @@ class FfmpegDevice:
             reason = self._errors[-1] if self._errors else "it held no picture"
             if self._url in reason:
                 reason = reason.rsplit(": ", 1)[-1]
-            raise SourceError(f"{self._url}: expected a video stream, ffmpeg found: {reason}; check the address")
+            reason = redacted_text(reason, self._url)
+            raise SourceError(f"{self._name}: expected a video stream, ffmpeg found: {reason}; check the address")
 
     def interrupt(self) -> None:
         self._process.kill()
