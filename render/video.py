@@ -19,6 +19,7 @@ import numpy as np
 from render.matroska import matroska_block, matroska_header
 from tracker.address import redacted_text
 from tracker.errors import SinkError
+from tracker.files import discard, make_partial, publish, same_file
 from tracker.types import Frame
 
 SUFFIXES = (".mp4", ".mkv", ".mov")
@@ -51,7 +52,7 @@ class OutputConfig:
 class VideoSink:
     """A video file in the making; made by `open_video_sink`, a context manager.
 
-    It carries a temporary name beside the final one until it is complete. Closing it early, after Ctrl-C for one,
+    It carries a temporary name (`tracker.files`) until it is complete. Closing it early, after Ctrl-C for one,
     completes it with the frames written so far.
 
     Attributes
@@ -78,19 +79,18 @@ class VideoSink:
         # Absolute, because in a relative path ffmpeg takes a dash in front for an option, a colon for a protocol's.
         is_file = sound_path is not None and "://" not in sound_path
         self._sound_path = os.path.abspath(sound_path) if is_file else sound_path
-        path = path.absolute()
         self._read_to_end = read_to_end
         # Pictures that are joined with sound later wait as .mp4: .mkv does not store in which order frames of varying
         # distance are decoded, and ffmpeg guesses wrongly when it copies them.
-        self._partial = _beside(path, "partial") if sound_path is None else path.with_name(f"{path.stem}.partial.mp4")
-        self._joined = _beside(path, "joined")
+        self._partial = make_partial(path, path.suffix if sound_path is None else ".mp4")
+        self._joined = None if sound_path is None else make_partial(path)  # with the sound
         self._first_s = self._last_s = 0.0
         self._closed = False
-        self._keep_partial = False  # when only joining it with the sound fails
+        self._kept: Path | None = None  # the temporary file that holds finished work, where the rest fails
         self._failure: str | None = None
         self._queue: queue.Queue[tuple[float, np.ndarray] | None] = queue.Queue(WAITING_FRAMES)
         preset = ["ultrafast", "-x264-params", REALTIME] if config.preset == "realtime" else [config.preset]
-        self._ffmpeg = _Ffmpeg([
+        arguments = [
             *("-f", "matroska", "-i", "pipe:0", "-map", "0:v"),
             *("-fps_mode", "passthrough", "-enc_time_base", f"1/{TICKS_PER_S}"),
             *("-c:v", "libx264", "-preset", *preset, "-crf", str(config.crf), "-pix_fmt", "yuv420p"),
@@ -98,7 +98,12 @@ class VideoSink:
             *("-colorspace", "smpte170m", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
             *_container_options(self._partial, final=sound_path is None),
             str(self._partial),
-        ])
+        ]
+        try:
+            self._ffmpeg = _Ffmpeg(arguments)
+        except BaseException:
+            self._discard()
+            raise
         width, height = size_wh
         self._write_bytes(matroska_header(width + width % 2, height + height % 2, fps))
         self._thread = threading.Thread(target=self._feed, name=f"encode {path.name}", daemon=True)
@@ -108,11 +113,13 @@ class VideoSink:
         return self
 
     def __exit__(self, kind, error, traceback) -> None:
-        if kind is None:
+        try:
             self.close()
-        else:
-            with contextlib.suppress(SinkError):  # the exception under way says more
-                self.close()
+        except SinkError as own:
+            if kind is None:
+                raise
+            if self._kept is not None:  # else the exception under way says more
+                raise SinkError(f"{error}; {own}" if str(error) else str(own)) from error
 
     def write(self, image: np.ndarray, frame: Frame) -> None:
         """Queue a picture; waits only while the queue is full.
@@ -146,7 +153,8 @@ class VideoSink:
         Raises
         ------
         SinkError
-            Where the encoder failed. No file is left then.
+            Where the encoder failed; no file is left then. Where only the sound or the final name failed the message
+            names the temporary file that holds the video.
         """
         if self._closed:
             return
@@ -160,19 +168,22 @@ class VideoSink:
             if self._failure or self._ffmpeg.status != 0:
                 raise self._failed()
             complete = self._partial
-            if self._sound_path is not None:
-                self._join_sound()
-                complete = self._joined
             try:
-                os.replace(complete, self.path)
-            except OSError as error:
-                raise SinkError(f"{self.path}: cannot be replaced ({error.strerror or error})") from error
+                if self._joined is not None:
+                    self._join_sound()
+                    complete = self._joined
+                publish(complete, self.path)
+            except SinkError:
+                self._kept = complete
+                raise
         finally:
             self._ffmpeg.kill()
-            if not self._keep_partial:
-                self._partial.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                self._joined.unlink(missing_ok=True)
+            self._discard()
+
+    def _discard(self) -> None:
+        """Delete the temporary files, but for one with finished work that could not get its name."""
+        for temporary in {self._partial, self._joined} - {self._kept, None}:
+            discard(temporary)
 
     def _failed(self) -> SinkError:
         reason = self._ffmpeg.last_error() or self._failure or f"the encoder ended with status {self._ffmpeg.status}"
@@ -235,7 +246,6 @@ class VideoSink:
             join.finish()
             if join.status == 0:
                 return
-        self._keep_partial = True
         raise SinkError(
             f"{self.path}: the video cannot be completed: {join.last_error()}; {self._partial} holds its pictures"
         )
@@ -269,32 +279,9 @@ def open_video_sink(
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise SinkError(f"{path}: expected a name ending in {', '.join(SUFFIXES)}, found {path.suffix or 'no ending'}")
-    if path.is_dir():
-        raise SinkError(f"{path}: expected the name of a file, found a folder")
     if source_path is not None and same_file(path, source_path):
         raise SinkError(f"{path}: the output would replace the input; choose another name")
-    check_writable(path)
     return VideoSink(path, size_wh, fps, source_path, read_to_end, config)
-
-
-def same_file(path: str | Path, other: str | Path) -> bool:
-    """Whether two paths lead to one existing file."""
-    try:
-        return os.path.samefile(path, other)
-    except OSError:
-        return False
-
-
-def check_writable(path: Path) -> None:
-    """Raise SinkError where no file can be made beside `path`."""
-    if not path.parent.is_dir():
-        raise SinkError(f"{path}: the folder {path.parent} does not exist; make it first")
-    probe = _beside(path, "partial")
-    try:
-        probe.open("wb").close()
-        probe.unlink()
-    except OSError as error:
-        raise SinkError(f"{path}: the folder cannot be written ({error.strerror or error})") from error
 
 
 def bgr_to_i420(image: np.ndarray) -> np.ndarray:
@@ -398,7 +385,3 @@ def _container_options(path: Path, final: bool) -> list[str]:
     # The index in front lets a browser start at once; it costs a second pass over the file, so only when it stays.
     front = ["-movflags", "+faststart"] if final else []
     return ["-video_track_timescale", str(TICKS_PER_S), *front, "-f", path.suffix[1:].lower()]
-
-
-def _beside(path: Path, what: str) -> Path:
-    return path.with_name(f"{path.stem}.{what}{path.suffix}")

@@ -27,7 +27,7 @@ from tests.clips import (
     numbered_image,
 )
 from tests.conftest import ROOT, material
-from tracker.errors import SinkError
+from tracker.errors import SinkError, SourceError
 from tracker.source import open_source
 from tracker.types import Frame
 
@@ -304,13 +304,87 @@ def test_relative_names_that_ffmpeg_would_misread(clip, tmp_path, monkeypatch):
 
 
 def test_pictures_survive_when_the_sound_cannot_be_joined(clip, tmp_path):
-    (tmp_path / "out.joined.mp4").mkdir()  # stands in the way of joining
     sink = open_video_sink(tmp_path / "out.mp4", size_wh=(WIDTH, HEIGHT), fps=30.0, source_path=str(clip))
     sink.write(numbered_image(5), frame(0))
-    with pytest.raises(SinkError, match=r"cannot be completed: .*; .*out\.partial\.mp4 holds its pictures"):
+    sink._joined.unlink()
+    sink._joined.mkdir()  # stands in the way of joining
+    with pytest.raises(SinkError, match=r"cannot be completed: .*; .*\.partial\.mp4 holds its pictures") as caught:
         sink.close()
-    assert number_of(frames_of(tmp_path / "out.partial.mp4")[0].image) == 5
-    assert not (tmp_path / "out.mp4").exists()
+    sink._joined.rmdir()
+    (kept,) = tmp_path.iterdir()
+    assert str(kept) in str(caught.value)
+    assert number_of(frames_of(kept)[0].image) == 5
+
+
+@pytest.mark.parametrize("sound", [True, False])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".MOV"])
+def test_an_encode_that_cannot_get_its_name_is_kept(clip, tmp_path, suffix, sound):
+    path = tmp_path / f"out{suffix}"
+    source = str(clip) if sound else None
+    sink = open_video_sink(path, size_wh=(WIDTH, HEIGHT), fps=30.0, source_path=source)
+    with pytest.raises(SinkError, match="holds the complete file") as caught, sink:
+        sink.write(numbered_image(5), frame(0))
+        path.mkdir()  # stands in the way of the final name
+    path.rmdir()
+    (kept,) = tmp_path.iterdir()
+    assert str(kept) in str(caught.value)
+    assert number_of(frames_of(kept)[0].image) == 5
+
+
+def test_a_kept_encode_is_named_though_the_run_failed_first(tmp_path):
+    path = tmp_path / "out.mp4"
+    sink = open_video_sink(path, size_wh=(WIDTH, HEIGHT), fps=30.0)
+    message = r"the camera was unplugged; .*out\.mp4: .*holds the complete file"
+    with pytest.raises(SinkError, match=message), sink:
+        sink.write(numbered_image(5), frame(0))
+        path.mkdir()
+        raise SourceError("the camera was unplugged")
+
+
+def test_files_with_names_like_temporary_ones_stay(clip, tmp_path):
+    """Names that earlier releases used: one is the input, the others are links to the user's file."""
+    (tmp_path / "mine").write_bytes(b"mine")
+    source = tmp_path / "x.partial.mp4"
+    source.write_bytes(clip.read_bytes())
+    others = [tmp_path / name for name in ("x.joined.mp4", "x.partial.mkv", "y.partial.mp4", "y.joined.mkv")]
+    for other in others:
+        other.write_bytes(b"mine")
+    if os.name == "posix":
+        others.append(tmp_path / "y.joined.mp4")
+        others[-1].symlink_to(tmp_path / "mine")
+    for name in ("x.mp4", "y.mp4", "y.mkv"):
+        with open_video_sink(
+            tmp_path / name, size_wh=(WIDTH, HEIGHT), fps=30.0, source_path=str(source), read_to_end=lambda: False
+        ) as sink:
+            sink.write(numbered_image(5), frame(0))
+        assert len(frames_of(tmp_path / name)) == 1
+        (tmp_path / name).unlink()
+    assert source.read_bytes() == clip.read_bytes()
+    assert all(other.read_bytes() == b"mine" for other in (*others, tmp_path / "mine"))
+    assert sorted(tmp_path.iterdir()) == sorted([source, tmp_path / "mine", *others])
+
+
+def test_two_sinks_of_one_name_do_not_mix(tmp_path):
+    """The one that is complete last stays."""
+    path = tmp_path / "out.mp4"
+    sinks = [open_video_sink(path, size_wh=(WIDTH, HEIGHT), fps=30.0) for _ in range(2)]
+    for index in range(4):
+        for number, sink in enumerate(sinks, start=1):
+            sink.write(numbered_image(number), frame(index))
+    for number, sink in reversed(list(enumerate(sinks, start=1))):
+        sink.close()
+        assert [number_of(each.image) for each in frames_of(path)] == [number] * 4
+    assert os.listdir(tmp_path) == ["out.mp4"]
+
+
+def test_the_longest_names_are_written(clip, tmp_path):
+    path = tmp_path / ("n" * 251 + ".mp4")
+    with open_video_sink(
+        path, size_wh=(WIDTH, HEIGHT), fps=30.0, source_path=str(clip), read_to_end=lambda: False
+    ) as sink:
+        sink.write(numbered_image(5), frame(0))
+    assert os.listdir(tmp_path) == [path.name]
+    assert len(frames_of(path)) == 1
 
 
 def test_an_encoder_that_dies(tmp_path):
@@ -343,7 +417,7 @@ def test_a_frame_of_another_size(tmp_path):
     [
         ("out.avi", r"expected a name ending in \.mp4, \.mkv, \.mov, found \.avi"),
         ("out", "found no ending"),
-        ("missing/out.mp4", r"the folder .*missing does not exist"),
+        ("missing/out.mp4", "make the folder first"),
         ("folder.mp4", "found a folder"),
         ("in.mp4", "the output would replace the input"),
     ],
@@ -360,7 +434,7 @@ def test_outputs_that_cannot_be_are_refused_at_once(tmp_path, name, message):
 
 @pytest.mark.skipif(os.name != "posix" or not os.path.exists("/proc/self"), reason="needs a folder nobody can write")
 def test_a_folder_that_cannot_be_written():
-    with pytest.raises(SinkError, match="the folder cannot be written"):
+    with pytest.raises(SinkError, match=r"cannot be written \(.*\); choose another folder"):
         open_video_sink("/proc/out.mp4", size_wh=(WIDTH, HEIGHT), fps=30.0)
 
 
