@@ -17,8 +17,8 @@ import numpy as np
 
 from tools.data import material, rendered
 from tools.evaluation import crops, people
-from tools.goals import partner
 from tools.manifest import describe, update_manifest
+from tools.regressor.losses import partner
 from tracker.crop import CropSpec, cut, roi_from_landmarks
 from tracker.expression import ExpressionSolver
 from tracker.mirror import Mirror

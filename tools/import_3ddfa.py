@@ -27,7 +27,7 @@ from torch import nn
 
 from tools.arrays import ImportFailure, load_arrays
 from tools.manifest import describe, update_manifest
-from tools.models.upstream import FaceBoxes, FromBytes, MobileNet, ResNet22
+from tools.upstream import FaceBoxes, FromBytes, MobileNet, ResNet22
 from tracker.runtime import open_session
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,7 +13,7 @@ from tests.conftest import material
 from tools import import_3ddfa
 from tools.arrays import ImportFailure, load_arrays
 from tools.import_3ddfa import build_network, import_all, import_dense_model, load_checkpoint
-from tools.models.upstream import FaceBoxes, FromBytes, MobileNet, ResNet22
+from tools.upstream import FaceBoxes, FromBytes, MobileNet, ResNet22
 from tracker.crop import cut
 from tracker.morphable import load_face_model
 from tracker.regressor import Regressor

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from tools import losses
+from tools.regressor import parameters as losses
 
 
 def model(points=((1.0, 2.0, 2.0), (3.0, 0.0, -1.0)), std=2.0):

@@ -7,10 +7,10 @@ import pytest
 pytest.importorskip("torch", reason="torch is for the tools alone")
 
 from tests.tools import training_data
-from tools import goals
 from tools.actor import Actor, Look, glasses
 from tools.data import augment, rendered
 from tools.data.crops import SIZE_PX, mirrored_68
+from tools.regressor import losses as goals
 from tracker.morphable import load_face_model
 from tracker.pose import pose_from_camera
 from tracker.weights import ROOT

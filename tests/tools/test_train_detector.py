@@ -9,11 +9,12 @@ from tests.conftest import ROOT, material
 torch = pytest.importorskip("torch", reason="torch is for the tools alone")
 
 from detect import FaceBoxes as Detector
-from tools import export_detector, train_detector
 from tools.data import detection, labels_boxes
+from tools.detector import export as export_detector
+from tools.detector import losses as train_detector
+from tools.detector.model import FaceBoxes, boxes_at, grid_points
 from tools.evaluation import detector as evaluation
 from tools.manifest import describe, update_manifest
-from tools.models.faceboxes import FaceBoxes, boxes_at, grid_points
 from tracker.errors import WeightsError
 from tracker.weights import find_entry
 

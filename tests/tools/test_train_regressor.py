@@ -15,12 +15,15 @@ import pytest
 torch = pytest.importorskip("torch")
 from tests.tools import training_data
 from tests.tools.training_data import COUNT
-from tools import curves, export_onnx, goals, train_regressor
 from tools.data import augment, fit
 from tools.data.crops import SIZE_PX
-from tools.grow import grow
-from tools.models.regressor import FaceNet
-from tools.teacher import landmarks_symmetric, told_landmarks
+from tools.regressor import export as export_onnx
+from tools.regressor import losses as goals
+from tools.regressor.model import FaceNet
+from tools.regressor.teacher import landmarks_symmetric, told_landmarks
+from tools.training import curves
+from tools.training import loop as train_regressor
+from tools.training.grow import grow
 from tracker.mirror import MIRROR_68
 from tracker.morphable import load_face_model
 from tracker.regressor import translate_facet
@@ -351,7 +354,7 @@ def test_two_processes_train_one_network(data, tmp_path):
     recipe.write_text("\n".join(f"[{name}]\n{text}" for name, text in values.items()), encoding="utf-8")
     out = tmp_path / "out"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "tools.train_regressor", "--config", recipe, "--data", data, "--out", out]
+    command += ["-m", "tools.training.loop", "--config", recipe, "--data", data, "--out", out]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     state = torch.load(out / "last.pt")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tools.data.crops import SIZE_PX
-from tools.feeding import offer
+from tools.training.feeding import offer
 from tracker.morphable import load_face_model
 from tracker.weights import ROOT
 

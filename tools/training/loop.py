@@ -1,10 +1,10 @@
 """Train the regressor; resumes from runs/NAME/last.pt where there is one.
 
-usage: python -m tools.train_regressor --config configs/train/regressor_points.toml --out runs/points
-       python -m tools.train_regressor --config configs/train/regressor.toml --init runs/points/last.pt --out runs/small
+usage: python -m tools.training.loop --config configs/train/regressor_points.toml --out runs/points
+       python -m tools.training.loop --config configs/train/regressor.toml --init runs/points/last.pt --out runs/small
 
 On CUDA where there is one, with mixed precision; on several by torchrun (torchrun --nproc-per-node 4 -m
-tools.train_regressor ...), each with a batch of its own. OUT holds last.pt, log.csv, val.csv, and both in curves.png.
+tools.training.loop ...), each with a batch of its own. OUT holds last.pt, log.csv, val.csv, and both in curves.png.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import cv2
 import numpy as np
 import torch
 
-from tools import goals
-from tools.curves import draw
 from tools.data.augment import Recipe, Sampler
-from tools.feeding import offer
-from tools.grow import grow
-from tools.models.regressor import FaceNet
+from tools.regressor import losses as goals
+from tools.regressor.model import FaceNet
+from tools.training.curves import draw
+from tools.training.feeding import offer
+from tools.training.grow import grow
 
 CHECKPOINT_S = 180.0
 QUEUE_BATCHES = 6

@@ -1,6 +1,6 @@
 """Write a trained regressor as ONNX, compare it with PyTorch on real crops, and enter it in the manifest.
 
-usage: python -m tools.export_onnx runs/small/last.pt -o weights/regressor.onnx [--data runs/data]
+usage: python -m tools.regressor.export runs/small/last.pt -o weights/regressor.onnx [--data runs/data]
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tools import goals
 from tools.data.augment import Recipe
 from tools.data.fit import load_points
 from tools.manifest import describe, update_manifest
-from tools.models.regressor import PIXEL_SCALE, FaceNet
+from tools.regressor import losses as goals
+from tools.regressor.model import PIXEL_SCALE, FaceNet
 from tracker.runtime import onnxruntime
 from tracker.weights import ROOT
 
@@ -71,7 +71,7 @@ def main() -> None:
                 args.output,
                 kind="regressor",
                 licence="MIT",
-                provenance=f"tools/train_regressor.py, {state['seen']} samples; see {args.output.stem}.md",
+                provenance=f"tools/training/loop.py, {state['seen']} samples; see {args.output.stem}.md",
                 dialect="facet",
                 size_px=config["net"]["size_px"],
                 base_scale=config["train"]["base_scale"],

@@ -10,8 +10,8 @@ import torch
 from tools.data import fit, labels
 from tools.data.augment import FACE, NO_FACE, Recipe, open_images, tracking_crop
 from tools.data.crops import SIZE_PX, mirrored_68
-from tools.losses import PointModel, pdc, point_distance, vdc, wpdc
-from tools.teacher import mirrored_landmarks, open_teacher, told_landmarks
+from tools.regressor.parameters import PointModel, pdc, point_distance, vdc, wpdc
+from tools.regressor.teacher import mirrored_landmarks, open_teacher, told_landmarks
 from tracker.blendshapes import TOGETHER
 from tracker.mirror import Mirror, mirrored_camera
 from tracker.morphable import load_face_model

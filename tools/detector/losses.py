@@ -1,6 +1,6 @@
 """Train the detector; resumes from OUT/last.pt where there is one.
 
-usage: python -m tools.train_detector --config configs/train/detector.toml --out runs/detector [--threads 1] [--dry-run]
+usage: python -m tools.detector.losses --config configs/train/detector.toml --out runs/detector [--dry-run]
 
 Points near a face compete by score and overlap, the best few are its positives and learn how good their box is
 (task-aligned assignment: Feng et al., "TOOD", ICCV 2021; quality focal loss: Li et al., NeurIPS 2020; GIoU:
@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from tools.curves import draw
 from tools.data import detection
-from tools.feeding import offer
-from tools.grow import grow
-from tools.models.faceboxes import FaceBoxes, boxes_at, grid_points
+from tools.detector.model import FaceBoxes, boxes_at, grid_points
+from tools.training.curves import draw
+from tools.training.feeding import offer
+from tools.training.grow import grow
 
 CHECKPOINT_S = 180.0
 MAX_FACES = 96  # of a training picture; more are left alone

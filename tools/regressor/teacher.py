@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tools.data.augment import Recipe, open_images, tracking_crop
-from tools.models.regressor import FaceNet
+from tools.regressor.model import FaceNet
 from tracker.mirror import MIRROR_68
 
 VIEWS = 3  # crops of each face, each also mirrored: their mean lay 2.48 % from annotators, one look 2.56 %
@@ -17,7 +17,7 @@ FACES_AT_ONCE = 64
 
 
 def open_teacher(checkpoint: Path, config: dict, device: torch.device) -> FaceNet:
-    """The averaged network of a checkpoint of tools.train_regressor, with the goal `params`.
+    """The averaged network of a checkpoint of tools.training.loop, with the goal `params`.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """The logs of a training as a picture.
 
-usage: python -m tools.curves runs/small
+usage: python -m tools.training.curves runs/small
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Write a trained detector as ONNX, check it against the network it came from, and enter it in the manifest.
 
-usage: python -m tools.export_detector --checkpoint runs/detector/last.pt --out weights/detector.onnx
+usage: python -m tools.detector.export --checkpoint runs/detector/last.pt --out weights/detector.onnx
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from tools.data import labels_boxes, material
+from tools.detector.model import STRIDES, FaceBoxes, boxes_at, grid_points
 from tools.manifest import describe, update_manifest
-from tools.models.faceboxes import STRIDES, FaceBoxes, boxes_at, grid_points
 from tracker.errors import WeightsError
 from tracker.runtime import open_session
 from tracker.weights import MANIFEST_NAME
@@ -33,7 +33,7 @@ SMALLEST_FACE_PX = 11.0
 MIN_INPUT_PX = 224
 OVERVIEW_PX, OVERVIEW_FACE_PX = 512, 48.0
 DEFAULT_OVERLAP = 0.5  # the expected overlap from which on a box counts as a face: becomes a score of 0.5
-PROVENANCE = "trained from scratch by tools/train_detector.py; data and limits in detector.md"
+PROVENANCE = "trained from scratch by tools/detector/losses.py; data and limits in detector.md"
 
 
 class Exported(nn.Module):
