@@ -12,6 +12,7 @@ from render.geometry import Geometry, vertex_normals
 from render.mesh_files import Head, file_names, write_head
 from render.surface import scale_px_per_mm
 from render.unwrap import seen_share, skin_triangles, texture, vertex_colours
+from tracker.arkit import ArkitBlendshapes
 from tracker.errors import RenderError, SinkError
 from tracker.morphable import MorphableModel, project
 from tracker.types import FaceTrack, Frame
@@ -135,11 +136,12 @@ def around(image: np.ndarray, placed: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _blendshapes(model: MorphableModel, face: FaceTrack) -> dict:
-    """What `Head.blendshapes` holds of a model that names its expressions."""
-    found = {}
-    for k, name in enumerate(model.expression_names):
-        span = slice(*model.expression_start[k : k + 2])
-        at, by = model.expression_vertex[span], model.expression_delta[span]
-        order = np.argsort(at)
-        found[name] = float(face.expression[k]), at[order], by[order]
+    """What `Head.blendshapes` holds of a model that names its expressions; both sides add up where ARKit has one."""
+    found, blendshapes = {}, ArkitBlendshapes(model.expression_names)
+    for (name, weight), members in zip(blendshapes(face.expression).items(), blendshapes.members, strict=True):
+        spans = [slice(*model.expression_start[k : k + 2]) for k in members]
+        at, row = np.unique(np.concatenate([model.expression_vertex[span] for span in spans]), return_inverse=True)
+        by = np.zeros((len(at), 3), np.float32)
+        np.add.at(by, row, np.concatenate([model.expression_delta[span] for span in spans]))
+        found[name] = weight, at, by
     return found

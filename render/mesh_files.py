@@ -29,7 +29,7 @@ class Head:
     uv: np.ndarray  # (N, 2) float32, origin bottom left; (0, 2) without texture
     texture: np.ndarray | None  # (S, S, 3) uint8, BGR
     blendshapes: dict[str, tuple[float, np.ndarray, np.ndarray]] = field(default_factory=dict)
-    # name -> weight, vertices (M,) ascending, offsets (M, 3) float32, mm
+    # ARKit's name -> weight, vertices (M,) ascending, offsets (M, 3) float32, mm
 
 
 def ply(head: Head) -> bytes:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.arkit import ARKIT
 from tests.clips import ffmpeg
 from tests.conftest import ROOT, material
 from tests.program import APP, assert_one_line, interrupted_run, records, run
@@ -91,7 +92,8 @@ def test_record_of_a_frame(networks, tmp_path):
     assert record["source"].endswith("JianzhuGuo.jpg")
     (face,) = record["faces"]
     assert set(face) == {
-        "id", "state", "score", "box", "detected", "pose", "translation_mm", "landmarks", "blendshapes"
+        "id", "state", "score", "box", "detected", "pose", "translation_mm", "landmarks", "irises",
+        "blendshapes",
     }  # fmt: skip
     points = np.array(face["landmarks"])
     assert points.shape == (68, 3)
@@ -99,7 +101,8 @@ def test_record_of_a_frame(networks, tmp_path):
     assert 140 < points[30, 0] < 260
     assert 180 < points[30, 1] < 280
     assert abs(face["pose"]["yaw_deg"]) < 30
-    assert len(face["blendshapes"]) == 53
+    assert set(face["blendshapes"]) == ARKIT - {"tongueOut"}
+    assert face["irises"] is None  # the network gives none
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

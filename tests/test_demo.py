@@ -53,7 +53,7 @@ def test_the_head_turns_as_it_does(tracked, angle, limit_deg):
 def test_eyes_close_and_the_mouth_opens(tracked):
     if not (ROOT / "weights" / "regressor.onnx").exists():
         pytest.skip("the imported network's eyes do not close")
-    for name, least in (("eyeBlink_L", 0.8), ("eyeBlink_R", 0.8), ("jawOpen", 0.6)):
+    for name, least in (("eyeBlinkLeft", 0.8), ("eyeBlinkRight", 0.8), ("jawOpen", 0.6)):
         got = np.array([line["faces"][0]["blendshapes"][name] for line in tracked[0]])
         true = np.array([line["blendshapes"][name] for line in tracked[1]])
         assert np.corrcoef(got, true)[0, 1] > least, name

@@ -18,6 +18,7 @@ import numpy as np
 
 from tools.actor import Actor, Look
 from tools.data import material
+from tracker.arkit import arkit_name
 from tracker.morphable import load_face_model
 from tracker.pose import camera_from_pose, rotation_from_angles
 from tracker.types import Pose
@@ -94,7 +95,7 @@ def main() -> None:
                 "frame": index, "time_s": round(index / FPS, 6),
                 "pose": {name: round(float(move[name]), 3) for name in ("yaw_deg", "pitch_deg", "roll_deg")},
                 "landmarks": landmarks[:, :2].astype(float).round(2).tolist(),
-                "blendshapes": {name: round(float(w), 4) for name, w in weights.items()},
+                "blendshapes": {arkit_name(name): round(float(w), 4) for name, w in weights.items()},
             }  # fmt: skip
             truth.write(json.dumps(record, separators=(",", ":")) + "\n")
     writer.close()

@@ -1,4 +1,4 @@
-"""What programs that animate avatars ask of a face: ARKit's names, gaze angles, quaternions, a number that stays."""
+"""What programs that animate avatars need of a face: gaze angles, quaternions, a number that stays."""
 
 from __future__ import annotations
 
@@ -10,29 +10,7 @@ from tracker.types import FaceTrack
 
 # how far our face model turns an eyeball at a weight of 1
 LOOK_OUT_DEG, LOOK_UP_DEG, LOOK_DOWN_DEG = 30.0, 20.0, 25.0
-ONE_IN_ARKIT = ("browInnerUp", "cheekPuff")  # left and right are apart here only
 KEPT_S = 3.0  # a face that is not seen keeps its number, as a lost track keeps its ID
-
-
-def arkit_blendshapes(weights: dict[str, float]) -> dict[str, float]:
-    """Weights under Apple's own names.
-
-    Parameters
-    ----------
-    weights : by our names, which end in _L and _R
-
-    Returns
-    -------
-    By names as eyeBlinkLeft; browInnerUp and cheekPuff are the mean of both sides.
-    """
-    out = {}
-    for name, weight in weights.items():
-        stem, _, side = name.partition("_")
-        if stem in ONE_IN_ARKIT:
-            out[stem] = (weights[f"{stem}_L"] + weights[f"{stem}_R"]) / 2
-        else:
-            out[stem + {"L": "Left", "R": "Right", "": ""}[side]] = weight
-    return out
 
 
 def gaze_deg(weights: dict[str, float], side: str) -> tuple[float, float]:
@@ -40,8 +18,8 @@ def gaze_deg(weights: dict[str, float], side: str) -> tuple[float, float]:
 
     Parameters
     ----------
-    weights : by our names; what is missing counts as 0
-    side : "L" or "R", the subject's
+    weights : by ARKit's names; what is missing counts as 0
+    side : "Left" or "Right", the subject's
 
     Returns
     -------
@@ -49,11 +27,11 @@ def gaze_deg(weights: dict[str, float], side: str) -> tuple[float, float]:
     """
 
     def look(where: str) -> float:
-        return weights.get(f"eyeLook{where}_{side}", 0.0)
+        return weights.get(f"eyeLook{where}{side}", 0.0)
 
     outwards = LOOK_OUT_DEG * (look("Out") - look("In"))
     # the subject's left is image right
-    return (-outwards if side == "L" else outwards), LOOK_DOWN_DEG * look("Down") - LOOK_UP_DEG * look("Up")
+    return (-outwards if side == "Left" else outwards), LOOK_DOWN_DEG * look("Down") - LOOK_UP_DEG * look("Up")
 
 
 def quaternion(rotation: np.ndarray) -> np.ndarray:

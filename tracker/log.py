@@ -94,7 +94,7 @@ class JsonLinesLog(RecordLog):
 
 
 class CsvLog(RecordLog):
-    """A header, then a row a face."""
+    """A header, then a row a face; a frame without a face has one row."""
 
     def __init__(self, path: Path, blendshapes: tuple[str, ...]):
         self._columns = columns(blendshapes)
@@ -113,7 +113,7 @@ class CsvLog(RecordLog):
 
 
 class ParquetLog(RecordLog):
-    """A row a face, for tools that analyse tables; pyarrow writes it, where that is installed."""
+    """The rows of a .csv, for tools that analyse tables; it needs pyarrow."""
 
     readable_in_part = False  # its table of contents comes last
 
@@ -157,7 +157,7 @@ def open_log(path: Path, blendshapes: tuple[str, ...]) -> RecordLog:
     Parameters
     ----------
     path : ends in one of LOGS
-    blendshapes : the names that the face model has; they are columns
+    blendshapes : names in `FaceTrack.blendshapes`; they are columns
 
     Raises
     ------

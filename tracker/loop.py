@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracker.appearance import thumbnail
+from tracker.arkit import ArkitBlendshapes
 from tracker.blendshapes import BlendshapeReader
 from tracker.crop import CropSpec, cut_batch, roi_from_box, roi_from_landmarks
 from tracker.cuts import CutDetector
@@ -113,6 +114,7 @@ class FaceTracker:
         self._regressor = regressor
         self._model = model
         self.mesh_model = mesh_model or model
+        self._blendshapes = ArkitBlendshapes(self.mesh_model.expression_names)
         self._config = config
         self._smoothing = smoothing
         self._solve = ExpressionSolver(model)
@@ -156,6 +158,11 @@ class FaceTracker:
     def provider(self) -> str:
         """The ONNX Runtime execution provider in use."""
         return self._regressor.provider
+
+    @property
+    def blendshape_names(self) -> tuple[str, ...]:
+        """The names in `FaceTrack.blendshapes`, in order; () where the face model names no expressions."""
+        return self._blendshapes.names
 
     def close(self) -> None:
         """End the threads."""
@@ -385,7 +392,7 @@ class FaceTracker:
                 slot.neutral, slot.neutral_shape = self.mesh_model.bake(shape), shape
             vertices = self.mesh_model.vertices(shape, expression, slot.neutral)
             vertices = project(vertices, np.asarray(camera, np.float32))
-        names, weights = self.mesh_model.expression_names, expression
+        weights = expression
         if self._reader is not None:
             slot.reading = slot.reading or self._reader.start()
             weights = slot.reading(expression)
@@ -401,7 +408,7 @@ class FaceTracker:
             pose=pose,
             landmarks=landmarks,
             translation_mm=translation_mm(camera, frame.image.shape[1::-1], self._camera.fov_deg),
-            blendshapes=dict(zip(names, weights.tolist(), strict=bool(names))),
+            blendshapes=self._blendshapes(weights),
             vertices=vertices,
         )
 

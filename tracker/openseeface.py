@@ -22,7 +22,8 @@ from tracker.types import FaceTrack, Frame
 FACES = 5  # in a datagram at most: 9 KB is the most that macOS sends
 UNIT_MM = 140.0  # of its lengths, by the distance of the outer corners of the eyes
 ORDER = [*range(48), *range(49, 54), *range(55, 60), 48, 61, 62, 63, 54, 65, 66, 67]  # its 66, of the 68
-EYES = (("R", 36, 39), ("L", 42, 45))  # corners
+SIDES = ("Left", "Right")
+EYES = (("Right", 36, 39), ("Left", 42, 45))  # corners
 EYE_DEPTH = 0.385  # from the pupil to the middle of the eyeball, in distances of the corners
 TO_ITS_HEAD = np.array([-1.0, 1.0, 1.0])
 TO_ITS_CAMERA = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
@@ -54,7 +55,7 @@ def face_packet(frame: Frame, face: FaceTrack, number: int, now_s: float) -> byt
         now_s,
         number,
         *(width, height),
-        *(1.0 - weights.get("eyeBlink_R", 0.0), 1.0 - weights.get("eyeBlink_L", 0.0)),
+        *(1.0 - weights.get("eyeBlinkRight", 0.0), 1.0 - weights.get("eyeBlinkLeft", 0.0)),
         *(1, 0.0),  # the pose is known; how well it fits is told by the confidence
         *_its_quaternion(rotation),
         *_angles_deg(rotation),
@@ -76,20 +77,20 @@ def head_points(landmarks: np.ndarray, rotation: np.ndarray, unit_px: float) -> 
 
 
 def features(weights: dict[str, float]) -> np.ndarray:
-    """Its 14 features, each in [-1, 1] and 0 at rest, from blendshapes by our names."""
+    """Its 14 features, each in [-1, 1] and 0 at rest, from blendshapes by ARKit's names."""
 
     def get(name: str) -> float:
         return weights.get(name, 0.0)
 
-    out = [get(f"eyeWide_{side}") - get(f"eyeBlink_{side}") for side in "LR"]
-    for side in "LR":
-        inner, outer, down = (get(f"brow{part}_{side}") for part in ("InnerUp", "OuterUp", "Down"))
+    out = [get(f"eyeWide{side}") - get(f"eyeBlink{side}") for side in SIDES]
+    for side in SIDES:
+        inner, outer, down = get("browInnerUp"), get(f"browOuterUp{side}"), get(f"browDown{side}")
         out += [inner - max(outer, down), (inner + outer) / 2 - down, outer - inner]  # steep, up, quirked
     narrow = max(get("mouthPucker"), get("mouthFunnel"))
-    wide = {side: max(get(f"mouth{part}_{side}") for part in ("Smile", "Stretch", "Dimple")) - narrow for side in "LR"}
-    for side in "LR":
-        out += [get(f"mouthFrown_{side}") - get(f"mouthSmile_{side}"), wide[side]]  # corner down, out
-    out += [get("jawOpen") - get("mouthClose"), (wide["L"] + wide["R"]) / 2]
+    wide = {side: max(get(f"mouth{part}{side}") for part in ("Smile", "Stretch", "Dimple")) - narrow for side in SIDES}
+    for side in SIDES:
+        out += [get(f"mouthFrown{side}") - get(f"mouthSmile{side}"), wide[side]]  # corner down, out
+    out += [get("jawOpen") - get("mouthClose"), sum(wide.values()) / 2]
     return np.clip(out, -1.0, 1.0)
 
 

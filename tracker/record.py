@@ -39,12 +39,13 @@ def _face_record(face: FaceTrack) -> dict:
         },
         "translation_mm": None if face.translation_mm is None else face.translation_mm.astype(float).round(2).tolist(),
         "landmarks": face.landmarks.astype(float).round(3).tolist(),
+        "irises": None if face.irises is None else face.irises.astype(float).round(3).tolist(),
         "blendshapes": {name: round(weight, 4) for name, weight in face.blendshapes.items()},
     }
 
 
 def columns(blendshapes: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the columns of a record as a table, a row a face: the keys on the way to a value, joined by dots."""
+    """Names of the columns of a record as a table: the keys on the way to a value, joined by dots."""
     return (
         *("source", "frame", "time_s", "width", "height", "id", "state", "score"),
         *(f"box.{name}" for name in BOX),
@@ -53,14 +54,15 @@ def columns(blendshapes: tuple[str, ...]) -> tuple[str, ...]:
         *(f"pose.translation_px.{axis}" for axis in AXES),
         *(f"translation_mm.{axis}" for axis in AXES),
         *(f"landmarks.{k}.{axis}" for k in range(68) for axis in AXES),
+        *(f"irises.{k}.{axis}" for k in range(2) for axis in AXES),
         *(f"blendshapes.{name}" for name in blendshapes),
     )
 
 
 def rows(record: dict) -> list[dict]:
-    """The rows of a record as a table, by `columns`; what is null or not known has no entry."""
+    """The rows of a record as a table, by `columns`: one a face, or one without a face; null values have no entry."""
     frame = {name: value for name, value in record.items() if name != "faces"}
-    return [frame | dict(_flat(face)) for face in record["faces"]]
+    return [frame | dict(_flat(face)) for face in record["faces"]] or [frame]
 
 
 def _flat(values: dict, path: str = "") -> Iterator[tuple[str, object]]:

@@ -135,12 +135,15 @@ class FaceTrack:
     pose: Pose
     landmarks: np.ndarray  # (68, 3) float32, image px
     translation_mm: np.ndarray | None = None  # (3,) float32, camera space: x right, y up, z away from the camera
-    blendshapes: dict[str, float] = field(default_factory=dict)  # ARKit names, [0, 1]
+    irises: np.ndarray | None = None  # (2, 3) float32, image px, centres of the subject's right and left iris disc
+    blendshapes: dict[str, float] = field(default_factory=dict)  # by ARKit's names, [0, 1]
     vertices: np.ndarray | None = None  # (N, 3) float32, image px; only when asked for
 
     def __post_init__(self):
         _check("FaceTrack.model_to_image", self.model_to_image, (3, 4))
         _check("FaceTrack.landmarks", self.landmarks, (68, 3))
+        if self.irises is not None:
+            _check("FaceTrack.irises", self.irises, (2, 3))
 
     @property
     def box(self) -> tuple[float, float, float, float]:

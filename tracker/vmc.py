@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tracker.avatar import arkit_blendshapes, quaternion
+from tracker.avatar import quaternion
 from tracker.types import FaceTrack
 
+NOT_TRACKED = {"tongueOut": 0.0}  # "perfect sync" has 52 blendshapes
 BUNDLE_BYTES = 1400  # at most, so that no network has to take one apart
 BUNDLE_HEAD = b"#bundle\0" + struct.pack(">Q", 1)  # time tag 1: now
 
@@ -26,7 +27,7 @@ def vmc_packets(time_s: float, face: FaceTrack | None) -> Iterator[bytes]:
     messages = [osc_message("/VMC/Ext/OK", int(face is not None)), osc_message("/VMC/Ext/T", float(time_s))]
     if face:
         messages.append(_bone("Head", face.pose.rotation))
-        for name, weight in arkit_blendshapes(face.blendshapes).items():
+        for name, weight in (NOT_TRACKED | face.blendshapes).items():
             messages.append(osc_message("/VMC/Ext/Blend/Val", name, float(weight)))
         messages.append(osc_message("/VMC/Ext/Blend/Apply"))
     yield from _bundles(messages)

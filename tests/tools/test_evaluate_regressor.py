@@ -118,7 +118,7 @@ def test_jitter_by_hand():
 
 
 def test_tremble_by_hand_and_a_face_that_is_gone():
-    told = [SimpleNamespace(blendshapes={"jawOpen": 0.1 * (t % 2), "eyeWide_L": 0.5}) for t in range(5)]
+    told = [SimpleNamespace(blendshapes={"jawOpen": 0.1 * (t % 2), "eyeWideLeft": 0.5}) for t in range(5)]
     np.testing.assert_allclose(jitter.tremble(told), [0.1, 0])
     track = jitter.track_of([SimpleNamespace(landmarks=np.ones((68, 3))), None])
     assert track.shape == (2, 68, 2) and (track[0] == 1).all() and np.isnan(track[1]).all()
@@ -207,7 +207,7 @@ class Winker:
     def step(self, frame):
         right, left = next(self.weights)
         face = SimpleNamespace(pose=SimpleNamespace(scale_px_per_mm=1.0))
-        face.blendshapes = {"eyeBlink_R": right, "eyeBlink_L": left}
+        face.blendshapes = {"eyeBlinkRight": right, "eyeBlinkLeft": left}
         return [face] if right is not None else []
 
 
@@ -249,8 +249,8 @@ class Puppet:
         landmarks[brows.CORNERS_68, 0] = 100, 140, 160, 200
         landmarks[brows.BROWS_68[0], 1], landmarks[brows.BROWS_68[1], 1] = -100 * right, -100 * left
         landmarks[:, :2] = landmarks[:, :2] @ [[0.8, 0.6], [-0.6, 0.8]] + 300  # a head on its side
-        shown = {f"{name}_{side}": 0.0 for name in (*brows.UP, brows.DOWN) for side in "LR"}
-        shown |= {"browOuterUp_R": right, "browDown_L": 1 - left}
+        shown = {"browInnerUp": 0.0, "browOuterUpLeft": 0.0, "browDownRight": 0.0}
+        shown |= {"browOuterUpRight": right, "browDownLeft": 1 - left}
         return [SimpleNamespace(pose=SimpleNamespace(scale_px_per_mm=1.0), landmarks=landmarks, blendshapes=shown)]
 
 

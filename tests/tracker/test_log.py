@@ -14,14 +14,17 @@ from tracker.log import GROUP_ROWS, LOGS, open_log
 from tracker.record import columns, frame_record, rows
 from tracker.types import Frame
 
-NAMES = ("eyeBlink_L", "jawOpen")
+NAMES = ("eyeBlinkLeft", "jawOpen")
 HEAD = egg()
 
 
 def record_of(index, faces=2):
-    """A frame with faces; the first is placed in space, the second has neither place nor score."""
+    """A frame with faces; the first is placed in space, the second has neither place nor score nor irises."""
     track = place(HEAD, 10 + index, 5, 2, scale=0.7)
-    placed = replace(track, translation_mm=np.float32([1, 2, 600]), blendshapes=dict.fromkeys(NAMES, 0.25))
+    irises = np.float32([[11, 12, 13], [21, 22, 23.4567]])
+    placed = replace(
+        track, translation_mm=np.float32([1, 2, 600]), irises=irises, blendshapes=dict.fromkeys(NAMES, 0.25)
+    )
     bare = replace(track, id=2, score=None, blendshapes=dict.fromkeys(NAMES, 0.5))
     frame = Frame(index, index / 30, np.zeros((30, 40, 3), np.uint8), source='a, "clip".mp4')
     return frame_record(frame, (placed, bare)[:faces])
@@ -41,7 +44,10 @@ def test_rows_hold_every_number_of_the_record_under_its_column():
     (first, second), face = rows(record), record["faces"][0]
     assert list(first) == [name for name in columns(NAMES) if name in first]
     assert set(columns(NAMES)) - set(first) == set()
-    assert set(columns(NAMES)) - set(second) == {"score", *(f"translation_mm.{axis}" for axis in "xyz")}
+    missing = {"score"} | {f"{path}.{axis}" for path in ("translation_mm", "irises.0", "irises.1") for axis in "xyz"}
+    assert set(columns(NAMES)) - set(second) == missing
+    assert record["faces"][0]["irises"] == [[11, 12, 13], [21, 22, 23.457]] and record["faces"][1]["irises"] is None
+    assert first["irises.1.z"] == 23.457
     assert (first["frame"], first["time_s"], first["id"], first["detected"]) == (3, 0.1, 1, face["detected"])
     assert [first[f"box.{name}"] for name in ("x0", "y0", "x1", "y1")] == face["box"]
     assert first["pose.yaw_deg"] == face["pose"]["yaw_deg"]
@@ -56,12 +62,14 @@ def test_csv_reads_back(tmp_path):
     with open(tmp_path / "log.csv", newline="", encoding="utf-8") as file:
         found = list(csv.DictReader(file))
     wanted = [row for record in records for row in rows(record)]
-    assert len(found) == 3 and tuple(found[0]) == columns(NAMES)
+    assert len(found) == 4 and tuple(found[0]) == columns(NAMES)
+    given = {name: value for name, value in found[2].items() if value != ""}
+    assert given == {"source": 'a, "clip".mp4', "frame": "1", "time_s": "0.033333", "width": "40", "height": "30"}
     assert found == [{name: str(row.get(name, "")) for name in columns(NAMES)} for row in wanted]
 
 
-def test_csv_without_a_face_has_its_header(tmp_path):
-    write(tmp_path / "log.csv", [record_of(0, faces=0)])
+def test_csv_without_a_frame_has_its_header(tmp_path):
+    write(tmp_path / "log.csv", [])
     assert (tmp_path / "log.csv").read_text().strip() == ",".join(columns(NAMES))
 
 
@@ -74,9 +82,10 @@ def test_parquet_reads_back(tmp_path):
     found = file.read().to_pylist()
     wanted = [row for record in records for row in rows(record)]
     assert found == [{name: row.get(name) for name in columns(NAMES)} for row in wanted]
+    assert (found[-1]["frame"], found[-1]["id"], found[-1]["detected"]) == (9999, None, None)
 
 
-def test_parquet_without_a_face_has_its_columns(tmp_path):
+def test_parquet_without_a_frame_has_its_columns(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     write(tmp_path / "log.parquet", [])
     table = parquet.read_table(tmp_path / "log.parquet")

@@ -2,12 +2,13 @@
 
     python -m tools.evaluate blendshapes [--config PATH ...] [--people N] [--json PATH] [--plots DIR]
 
-Rendered people, turned by up to 20 degrees, raise each blendshape alone from 0 to 1 and let it go, but that both eyes
-look together; the trackers follow as `app.py` does by default. Correlation and slope: of the told weight on the true
-one, each person's own rest taken off. Leak: the largest rise of another weight. Eyes apart: how much the told gaze of
-the two differs, in weights, over all frames. Blendshapes that move along the view more than twice as far as across it
-do not show from the front and are only listed. On held-out photographs weights are held against distances between
-MediaPipe's points. 3DDFA_V2's weights are those of our face model fitted to its landmarks.
+Rendered people, turned by up to 20 degrees, raise each of the face model's 53 expressions alone from 0 to 1 and let it
+go, but that both eyes look together and both sides move where ARKit has one blendshape; the trackers follow as `app.py`
+does by default. Correlation and slope: of the told weight on the true one, each person's own rest taken off. Leak: the
+largest rise of another weight. Eyes apart: how much the told gaze of the two differs, in weights, over all frames.
+Blendshapes that move along the view more than twice as far as across it do not show from the front and are only listed.
+On held-out photographs weights are held against distances between MediaPipe's points. 3DDFA_V2's weights are those of
+our face model fitted to its landmarks.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tools.data import material
 from tools.evaluation import people
 from tools.evaluation.blink import meshed_photographs
 from tools.evaluation.common import correlation, largest, nearest, open_trackers, options, slope, still, tell
+from tracker.arkit import ONE_IN_ARKIT, arkit_name
 from tracker.blendshapes import TOGETHER
 from tracker.loop import FaceTracker
 from tracker.morphable import MorphableModel
@@ -28,8 +30,9 @@ from tracker.types import FaceTrack, Frame
 
 RAMP = np.concatenate([np.arange(0, 11) / 10, np.arange(4, -1, -1) / 5])  # a third of a second up, a sixth down
 SETTLING = 12  # frames at rest before the first
-# lips close over an open jaw, eyes look together
-WITH = {"mouthClose": "jawOpen"} | TOGETHER | {right: left for left, right in TOGETHER.items()}
+# lips close over an open jaw; eyes look together; ARKit has one blendshape for both sides
+PAIRS = TOGETHER | {f"{name}_L": f"{name}_R" for name in ONE_IN_ARKIT}
+WITH = {"mouthClose": "jawOpen"} | PAIRS | {right: left for left, right in PAIRS.items()}
 # a blendshape that is an exception falls below the correlation or leaves the range of slopes
 GOOD_CORRELATION, GOOD_SLOPE = 0.8, (0.8, 1.2)
 
@@ -72,7 +75,7 @@ def play(trackers: dict[str, FaceTracker], model: MorphableModel, person: people
         for name, tracker in trackers.items():
             face = largest(tracker.step(Frame(t, t / 30, shot.picture, first=t == 0)))
             if face:
-                told[name][t] = [face.blendshapes[n] for n in model.expression_names]
+                told[name][t] = [face.blendshapes[arkit_name(n)] for n in model.expression_names]
     return told
 
 
@@ -144,7 +147,7 @@ def of_face(face: FaceTrack | None) -> dict[str, float]:
     weights = face.blendshapes
     return {
         "jawOpen": weights["jawOpen"] - weights["mouthClose"],
-        "mouthSmile": (weights["mouthSmile_L"] + weights["mouthSmile_R"]) / 2,
+        "mouthSmile": (weights["mouthSmileLeft"] + weights["mouthSmileRight"]) / 2,
         "mouthPucker": weights["mouthPucker"] + weights["mouthFunnel"],
     }
 

@@ -36,6 +36,7 @@ from tools.evaluation.common import (
     tell,
 )
 from tools.evaluation.photographs import need_material
+from tracker.arkit import arkit_name
 from tracker.loop import FaceTracker
 from tracker.source import open_source
 from tracker.types import FaceTrack
@@ -44,7 +45,7 @@ SHUT, OPEN = 0.075, 0.22
 MIN_FACE_PX = 90.0  # longer side of the 68 points; labels of small eyes are guesses
 MAX_YAW_DEG = 45.0  # beyond, an eye is half hidden
 TOLD_SHUT, TOLD_OPEN = 0.7, 0.25  # weights from and up to which an eye counts as told shut or open
-EYES = ("eyeBlink_R", "eyeBlink_L")
+EYES = ("eyeBlink_R", "eyeBlink_L")  # expressions of the face model
 PEOPLE = 40
 
 
@@ -71,7 +72,7 @@ def meshed_photographs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def blinks(face: FaceTrack | None) -> list[float]:
     """How shut the subject's right and left eye are said to be."""
-    return [face.blendshapes[name] for name in EYES] if face else [np.nan, np.nan]
+    return [face.blendshapes[arkit_name(name)] for name in EYES] if face else [np.nan, np.nan]
 
 
 def on_photographs(trackers: dict[str, FaceTracker]) -> tuple[dict, dict, np.ndarray]:

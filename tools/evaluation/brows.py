@@ -21,7 +21,7 @@ from tracker.source import open_source
 # outer corner, inner corner, inner corner, outer corner, from the subject's right; then the right brow and the left one
 CORNERS_68, BROWS_68 = [36, 39, 42, 45], ([18, 19, 20, 21], [22, 23, 24, 25])
 CORNERS_478, BROWS_478 = [33, 133, 362, 263], ([63, 105, 107, 55], [285, 336, 334, 293])
-SIDES, UP, DOWN = ("R", "L"), ("browInnerUp", "browOuterUp"), "browDown"
+SIDES = ("Right", "Left")
 
 
 def heights(corners: np.ndarray, brow: np.ndarray) -> np.ndarray:
@@ -34,7 +34,7 @@ def heights(corners: np.ndarray, brow: np.ndarray) -> np.ndarray:
 
 def raised(blendshapes: dict[str, float], side: str) -> float:
     """How far the brow of a side is said to be raised, below 0 where it is lowered."""
-    return sum(blendshapes[f"{name}_{side}"] for name in UP) - blendshapes[f"{DOWN}_{side}"]
+    return blendshapes["browInnerUp"] + blendshapes[f"browOuterUp{side}"] - blendshapes[f"browDown{side}"]
 
 
 def against_mesh(path: Path, mesh: Path, tracker: FaceTracker) -> dict[str, float]:

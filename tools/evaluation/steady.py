@@ -140,14 +140,14 @@ def blink_depth(config: SmoothingConfig) -> float:
 def demo_depth(options: list[str], folder: Path) -> float:
     """How deep the blinks of samples/demo.mp4 are, beside the same run without smoothing."""
     truth = [json.loads(line) for line in (ROOT / "samples" / "demo_truth.jsonl").read_text().splitlines()]
-    shut = np.array([record["blendshapes"]["eyeBlink_L"] for record in truth])
+    shut = np.array([record["blendshapes"]["eyeBlinkLeft"] for record in truth])
     blinks = [t for t in range(1, len(shut) - 1) if shut[t] > 0.8 and shut[t] >= shut[t - 1] and shut[t] > shut[t + 1]]
     depth = []
     for extra in ([], ["--set", "smoothing.lookahead=0", "--set", "smoothing.enabled=false"]):
         link = folder / "demo.mp4"
         link.write_bytes((ROOT / "samples" / "demo.mp4").read_bytes())
         lines = track(link, [*options, *extra])
-        weights = np.array([r["faces"][0]["blendshapes"]["eyeBlink_L"] if r["faces"] else np.nan for r in lines])
+        weights = np.array([r["faces"][0]["blendshapes"]["eyeBlinkLeft"] if r["faces"] else np.nan for r in lines])
         depth.append(np.mean([np.nanmax(weights[t - 2 : t + 4]) - np.nanmedian(weights) for t in blinks]))
     return float(depth[0] / depth[1]) if depth[1] > 0.05 else float("nan")
 
