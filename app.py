@@ -476,7 +476,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
                 if needs_window:
                     raise
         if args.log:
-            out.log = parts.enter_context(contextlib.closing(open_log(args.log, tracker.blendshape_names)))
+            out.log = parts.enter_context(open_log(args.log, tracker.blendshape_names))
         if args.export:
             geometry = geometry_of(tracker.mesh_model)
             out.export = parts.enter_context(contextlib.closing(MeshExport(args.export, geometry, args.at)))

@@ -13,6 +13,7 @@ import cv2
 
 from tests.conftest import ROOT
 
+PARTIAL_LOG = ".facet-*.partial.jsonl"
 APP = [sys.executable, str(ROOT / "app.py")]
 
 
@@ -77,7 +78,7 @@ def interrupted_run(command, log, number, after_s=1.5):
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
     )
     deadline = time.monotonic() + 60
-    while not list(log.parent.glob(f"{log.stem}*partial*")) and time.monotonic() < deadline:
+    while not list(log.parent.glob(PARTIAL_LOG)) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(after_s)
     process.send_signal(number)

@@ -23,7 +23,16 @@ import pytest
 from app import PATIENCE_S, EvenDelay
 from tests.clips import ffmpeg
 from tests.conftest import ROOT
-from tests.program import APP, assert_one_line, camera_command, interrupted_run, playable_frames, records, run
+from tests.program import (
+    APP,
+    PARTIAL_LOG,
+    assert_one_line,
+    camera_command,
+    interrupted_run,
+    playable_frames,
+    records,
+    run,
+)
 from tracker.types import Frame
 
 
@@ -195,7 +204,7 @@ def test_a_stream_stalls_and_comes_back(stream, networks, tmp_path):
     log = tmp_path / "log.jsonl"
 
     def resume():
-        while not list(tmp_path.glob("log.partial*")) and not stream.resume.is_set():
+        while not list(tmp_path.glob(PARTIAL_LOG)) and not stream.resume.is_set():
             time.sleep(0.05)
         time.sleep(4)
         stream.resume.set()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import errno
 import json
 from pathlib import Path
 
 from tracker.errors import ConfigError, SinkError
+from tracker.files import discard, make_partial, publish
 from tracker.record import columns, rows
 
 GROUP_ROWS = 2000  # of a Parquet file that are kept in memory
@@ -16,9 +15,10 @@ TEXT, WHOLE = ("source", "state"), ("frame", "width", "height", "id")  # columns
 
 
 class RecordLog:
-    """Writes records to `path`, which gets its name when the log is closed.
+    """Writes records to `path`, which gets its name when the log is closed; a context manager.
 
-    When writing fails, what was written so far stays under the temporary name, if it can be read.
+    When writing fails, what was written so far stays under the temporary name, if it can be read. An exception before
+    the first record leaves no file, and one that existed is not replaced.
     """
 
     readable_in_part = True
@@ -26,15 +26,19 @@ class RecordLog:
     def __init__(self, path: Path):
         self._path = path
         self._failed = self._closed = False
-        self._partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+        self._records = 0
+        self._partial = make_partial(path)
         try:
-            if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, "it is a folder")
             self._open()
         except OSError as error:
-            raise SinkError(
-                f"{path}: cannot be written ({error.strerror or error}); name a file in a folder that exists"
-            ) from error
+            discard(self._partial)
+            raise SinkError(f"{path}: cannot be written ({error.strerror or error}); is the disk full?") from error
+
+    def __enter__(self) -> RecordLog:
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        self.close(keep=kind is None or self._records > 0)
 
     def write(self, record: dict) -> None:
         """Add what `frame_record` told of a frame.
@@ -46,28 +50,32 @@ class RecordLog:
         """
         try:
             self._write(record)
+            self._records += 1
         except OSError as error:
             self._failed = True
             raise self._error(error) from error
 
-    def close(self) -> None:
-        """Finish the file and give it its name."""
+    def close(self, keep: bool = True) -> None:
+        """Finish the file and give it its name, or delete it. May be called twice."""
         if self._closed:
             return
         self._closed = True
         try:
             self._finish()
-            if not self._failed:
-                self._partial.replace(self._path)
         except OSError as error:
             raise self._error(error) from error
+        if self._failed:
+            return  # `write` has said where the rest is
+        if keep:
+            publish(self._partial, self._path)
+        else:
+            discard(self._partial)
 
     def _error(self, error: OSError) -> SinkError:
         left = f"{self._partial} holds what was written so far"
         if not self.readable_in_part:
             left = "a .csv or .jsonl would have kept what was written so far"
-            with contextlib.suppress(OSError):
-                self._partial.unlink(missing_ok=True)
+            discard(self._partial)
         return SinkError(f"{self._path}: writing failed ({error.strerror or error}); {left}")
 
     def _open(self) -> None:

@@ -125,7 +125,7 @@ def test_a_folder_in_its_place(tmp_path, suffix):
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
     (tmp_path / f"log{suffix}").mkdir()
-    with pytest.raises(SinkError, match="it is a folder"):
+    with pytest.raises(SinkError, match="found a folder"):
         open_log(tmp_path / f"log{suffix}", NAMES)
 
 
@@ -148,3 +148,64 @@ def test_endings_in_capitals(tmp_path, suffix):
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
     write(tmp_path / f"log{suffix.upper()}", [record_of(0)])
+
+
+@pytest.mark.parametrize("suffix", LOGS)
+def test_two_logs_of_one_name_do_not_mix(tmp_path, suffix):
+    """The one that is closed last stays, whole."""
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path / f"log{suffix}"
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    write(alone / path.name, [record_of(k) for k in range(0, 20, 2)])
+    first, second = open_log(path, NAMES), open_log(path, NAMES)
+    for k in range(20):
+        (second if k % 2 else first).write(record_of(k))
+    second.close()
+    first.close()
+    assert path.read_bytes() == (alone / path.name).read_bytes()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("suffix", LOGS)
+def test_a_log_that_cannot_get_its_name_is_kept(tmp_path, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    path, alone = tmp_path / f"log{suffix}", tmp_path / "alone"
+    alone.mkdir()
+    write(alone / path.name, [record_of(0)])
+    log = open_log(path, NAMES)
+    log.write(record_of(0))
+    path.mkdir()
+    with pytest.raises(SinkError, match="holds the complete file") as caught:
+        log.close()
+    (kept,) = tmp_path.glob(".facet-*")
+    assert str(kept) in str(caught.value)
+    assert kept.read_bytes() == (alone / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("suffix", LOGS)
+def test_a_run_that_fails_before_its_first_frame_leaves_the_old_log(tmp_path, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path / f"log{suffix}"
+    path.write_bytes(b"hours of work")
+    with pytest.raises(ValueError), open_log(path, NAMES):
+        raise ValueError
+    assert path.read_bytes() == b"hours of work"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(ValueError), open_log(path, NAMES) as log:
+        log.write(record_of(0))
+        raise ValueError
+    assert path.read_bytes() != b"hours of work"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["log.partial.jsonl", "log.partial.csv"])
+def test_a_file_named_like_a_temporary_one_stays(tmp_path, name):
+    (tmp_path / name).write_bytes(b"mine")
+    with open_log(tmp_path / name.replace(".partial", ""), NAMES) as log:
+        log.write(record_of(0))
+    assert (tmp_path / name).read_bytes() == b"mine"
+    assert len(list(tmp_path.iterdir())) == 2
