@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from tracker.compiling import njit
 
 # how FaceBoxes scales the offsets that it learns: centre, log size
 VARIANCES = (0.1, 0.2)
 
 
-@njit(cache=True)
+@njit()
 def decode(
     offsets: np.ndarray, scores: np.ndarray, priors: np.ndarray, min_score: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +48,7 @@ def decode(
     return boxes, kept
 
 
-@njit(cache=True)
+@njit()
 def suppress(boxes: np.ndarray, order: np.ndarray, max_iou: float, edge_px: float, limit: int) -> np.ndarray:
     """Greedy non-maximum suppression.
 

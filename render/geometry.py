@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from tracker.compiling import njit
 from tracker.morphable import MorphableModel
 
 # BGR in [0, 1]
@@ -184,7 +184,7 @@ def _opacity(model, mean: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return _smooth(t * t * (3 - 2 * t), triangles, distance == 0, rounds=4).astype(np.float32)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray, normals: np.ndarray) -> None:
     """Unit normals of a mesh, each the sum of its triangles' area vectors.
 
@@ -215,7 +215,7 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray, normals: np.ndar
             normals[i, 2] = z * scale
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def lit_colours(normals: np.ndarray, albedo: np.ndarray, opacity: np.ndarray, colours: np.ndarray) -> None:
     """Light the skin: a soft key from above left, light from the sky, a small highlight.
 

@@ -5,10 +5,10 @@ A capsule is a row of nine float32: x0, y0, x1, y1 (image px), radius (px), B, G
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from render.geometry import NOSE, Geometry
+from tracker.compiling import njit
 from tracker.types import FaceTrack
 
 AXIS_MM = 75.0
@@ -115,7 +115,7 @@ def landmarks(track: FaceTrack, geometry: Geometry) -> np.ndarray:
     return np.concatenate([*lines, shade, _capsules(points, points, 1.5 * radius, POINT_COLOUR, 1.0)])
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def draw_capsules(image: np.ndarray, capsules: np.ndarray) -> None:
     """Draw capsules over the picture, edges smoothed over one pixel.
 

@@ -10,8 +10,9 @@ test and the write are one maximum, which the compiler turns into vector instruc
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from tracker.compiling import njit
 
 SNAP = np.float32(256)  # steps a pixel
 # two pixels' samples, in steps; (0.375, 0.125), (0.875, 0.375), (0.125, 0.625), (0.625, 0.875) of a pixel
@@ -24,7 +25,7 @@ SMALL_PX = 8  # edge functions of triangles within so many pixels stay below 2^2
 HALF, ONE, ZERO = np.float32(0.5), np.float32(1), np.float32(0)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _fill_two_pixels(samples, ea, eb, ec, gxa, gya, gxb, gyb, gxc, gyc, z, zb, zc, base, to_b, to_c, pa, pb, pc, reach):
     """Eight samples of one triangle; edge function = e + gx x + gy y, inside where all three are >= 0.
 
@@ -54,7 +55,7 @@ def _fill_two_pixels(samples, ea, eb, ec, gxa, gya, gxb, gyb, gxc, gyc, z, zb, z
         samples[s] = key if inside else old
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def rasterise(vertices, triangles, colours, x_min, y_min, height, width, z_min, z_max, wire_px, samples) -> None:
     """Rasterise one surface; what faces away is left out, what is nearer wins.
 
@@ -146,7 +147,7 @@ def rasterise(vertices, triangles, colours, x_min, y_min, height, width, z_min, 
                     )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def composite(image, x_min, y_min, height, width, samples) -> None:
     """Average the samples of each pixel and lay them over the picture.
 
@@ -173,7 +174,7 @@ def composite(image, x_min, y_min, height, width, samples) -> None:
             image[row, column, 2] = np.uint8(np.float32(image[row, column, 2]) * rest + r * quarter + HALF)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def rasterise_values(vertices, triangles, values, depth, target) -> None:
     """Rasterise one value per vertex, sampled at the pixel centres of a whole picture.
 

@@ -131,31 +131,38 @@ def _machine() -> str:
     return " ".join([platform.node(), platform.machine(), sys.platform, str(os.cpu_count()), *nodes, *drivers])
 
 
-def cache_file() -> Path:
-    """Where the choice is kept, by the platform's custom."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+def cache_file() -> Path | None:
+    """Where the choice is kept, by the platform's custom; None where the user has no home."""
+    try:
+        if sys.platform == "win32":
+            base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        else:
+            base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # HOME is not set, and the system does not know the user
+        return None
     return Path(base) / "facet" / "renderer.json"
 
 
-def _load_choice(path: Path, machine: str) -> dict | None:
+def _load_choice(path: Path | None, machine: str) -> dict | None:
     """The kept measurement of this machine; None where there is none that can be read and is young enough."""
+    if path is None:
+        return None
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
         age_days = (date.today() - date.fromisoformat(known["date"])).days
         for name in ("cpu_ms", "gl_ms"):
             known[name] = None if known["gl"] == "" else float(known[name])
         return known if known["machine"] == machine and 0 <= age_days < KEPT_DAYS else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def _keep_choice(path: Path, known: dict) -> None:
+def _keep_choice(path: Path | None, known: dict) -> None:
     """Keep a measurement; a folder that cannot be written is no reason to fail."""
+    if path is None:
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from render.geometry import Geometry, lit_colours, vertex_normals
+from tracker.compiling import njit
 from tracker.errors import RenderError
 from tracker.types import FaceTrack
 
@@ -201,7 +201,7 @@ def in_picture(x0, y0, x1, y1, size_wh: tuple[int, int]) -> tuple[int, int, int,
     return None if x1 <= 0 or y1 <= 0 or rect[0] >= rect[2] or rect[1] >= rect[3] else rect
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _to_nearness(vertices, focal_px, scale, nearer):
     """Copy the vertices with z as nearness; returns their bounds, NaN where one is not a number."""
     x0 = y0 = np.inf

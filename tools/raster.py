@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from tracker.compiling import njit
 
 
-@njit(cache=True)
+@njit()
 def rasterise(points, triangles, width, height):
     """Draw triangles, the nearest (largest z) on top.
 
@@ -57,7 +58,7 @@ def interpolate(values: np.ndarray, triangles: np.ndarray, triangle: np.ndarray,
     return (corners * weight[..., None]).sum(axis=2) * (triangle >= 0)[..., None]
 
 
-@njit(cache=True)
+@njit()
 def mix(values, corners, weight):
     """Values of vertices, (N, C) float32, at points of triangles: corners and weight (P, 3) -> (P, C) float32."""
     out = np.empty((len(corners), values.shape[1]), np.float32)
@@ -68,7 +69,7 @@ def mix(values, corners, weight):
     return out
 
 
-@njit(cache=True)
+@njit()
 def vertex_normals(points, triangles):
     """Unit normals, (N, 3), area-weighted over each vertex' triangles."""
     normals = np.zeros_like(points)

@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
+from tracker.compiling import njit
 from tracker.weights import find_entry
 
 SIDE = 8
@@ -43,7 +43,7 @@ def _margin(size: int, landmark_scale: float) -> int:
     return round(size * (1 - min(1.0, CORE / landmark_scale)) / 2)
 
 
-@njit(cache=True)
+@njit()
 def _raw_thumbnail(crop, margin):
     small = _cell_means(crop, margin)
     cells = SIDE * SIDE
@@ -65,7 +65,7 @@ def _raw_thumbnail(crop, margin):
     return thumb
 
 
-@njit(cache=True, fastmath=True)
+@njit(fastmath=True)
 def _cell_means(crop, margin):
     """Mean colours of a crop without its margin, in SIDE x SIDE cells, whole grey values; (SIDE * SIDE, 3) float32.
 
@@ -109,7 +109,7 @@ def thumbnail(crop: np.ndarray, landmark_scale: float) -> np.ndarray:
     return _thumbnail(np.ascontiguousarray(crop), _margin(len(crop), landmark_scale), _mean_thumbnail())
 
 
-@njit(cache=True)
+@njit()
 def _thumbnail(crop, margin, mean):
     thumb = _raw_thumbnail(crop, margin)
     if (thumb[: SIDE * SIDE] ** 2).sum() < SIDE * SIDE * (FLAT / DARK) ** 2:
@@ -139,7 +139,7 @@ class Appearance:
         return max(float(self.last @ thumb), _best(self._kept, thumb))
 
 
-@njit(cache=True, fastmath=True)
+@njit(fastmath=True)
 def _best(kept, thumb):
     """Highest correlation of a thumbnail with rows of kept ones, (n, 192) float32; -1 where there are none."""
     best = -1.0

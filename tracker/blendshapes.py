@@ -6,8 +6,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
+from tracker.compiling import njit
 from tracker.errors import WeightsError
 
 # What telling one whole blendshape more costs, where a deviation by the usual error costs 1/2. Those that would lose
@@ -116,7 +116,7 @@ class Reading:
         return self._weights.astype(np.float32)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _learn_rest(rest, answer, usual, farthest, frames):
     """Move what a face answers at rest, in place, towards what it answers now."""
     for k in range(len(rest)):
@@ -124,7 +124,7 @@ def _learn_rest(rest, answer, usual, farthest, frames):
         rest[k] = min(max(rest[k] + change / frames, usual[k] - farthest[k]), usual[k] + farthest[k])
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _read(weights, answer, rest, gain, matrix, known, told, opposite):
     """Coordinate descent from the weights of the frame before, in place."""
     count = len(weights)

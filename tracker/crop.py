@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numba import njit
 
+from tracker.compiling import njit
 from tracker.types import Box, Roi
 
 STYLES = ("area", "upstream")
@@ -83,7 +83,7 @@ def roi_from_landmarks(points: np.ndarray, spec: CropSpec, roll_deg: float = 0.0
     return Roi(x - size / 2, y - size / 2, size, roll_deg)
 
 
-@njit(cache=True)
+@njit()
 def extent(points, cos, sin):
     """x_min, y_min, x_max, y_max and the mean x and y of points, (N, 2 or more) float, in axes that are turned.
 
@@ -112,7 +112,7 @@ def crop_to_image(roi: Roi, size: int) -> np.ndarray:
     return np.array(affine_of(roi.x, roi.y, roi.size, roi.roll_deg, size))
 
 
-@njit(cache=True)
+@njit()
 def affine_of(x, y, side, roll_deg, size):
     angle, scale = math.radians(roll_deg), side / size
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
@@ -183,7 +183,7 @@ def _cut_area(image: np.ndarray, roi: Roi, out: np.ndarray) -> None:
     cv2.cvtColor(cv2.warpAffine(window, matrix, (size, size), flags=flags), cv2.COLOR_BGRA2BGR, out)
 
 
-@njit(cache=True)
+@njit()
 def _plan(x, y, side, roll_deg, size, block, shape, matrix):
     """The window of the image that a crop needs, x0, x1, y0, y1; sets `matrix`, (2, 3), crop px -> shrunk window px.
 
@@ -225,7 +225,7 @@ def _halved_bgra(image: np.ndarray, x0: int, x1: int, y0: int, y1: int) -> np.nd
     return halved
 
 
-@njit(cache=True)
+@njit()
 def _halve(rows, x0, y0, halved):
     """From `rows` of BGR bytes, from pixel (x0, y0) on, into `halved`, (h, w, 2) uint16: two bytes at once."""
     height, width, _ = halved.shape

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from tracker.compiling import njit
 
 # Grid of samples a frame is judged by; more add nothing, since a cut changes the whole picture.
 GRID_WH = (32, 18)
@@ -49,7 +50,7 @@ def _samples(image: np.ndarray) -> np.ndarray:
     return _means(image, step_y, step_x)
 
 
-@njit(cache=True, fastmath=True)
+@njit(fastmath=True)
 def _mean_difference(a, b):
     """Mean absolute difference of two (rows, columns) float32 arrays."""
     total = 0.0
@@ -59,7 +60,7 @@ def _mean_difference(a, b):
     return total / a.size
 
 
-@njit(cache=True)
+@njit()
 def _means(image, step_y, step_x):
     """Means of 2 x 2 px of the green channel at a distance of `step_y` and `step_x` px, at least 2."""
     rows, columns = (image.shape[0] + step_y - 2) // step_y, (image.shape[1] + step_x - 2) // step_x

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from tracker.compiling import njit
 from tracker.morphable import MorphableModel
 
 FIRST = 17  # the landmarks of the jaw slide on the contour and tell little of either
@@ -50,7 +50,7 @@ class ExpressionSolver:
         return _solve(expression, shape, settled, self._from_shape, self._matrix, self._low, self._high)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True)
 def _solve(expression, shape, settled, from_shape, matrix, low, high):
     """Coordinate descent from `expression`, where what the shapes differ by is the whole gradient."""
     x, gradient = expression.astype(np.float64), np.zeros(len(expression))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from tracker.compiling import njit
 from tracker.morphable import MorphableModel, contour_weights, project
 from tracker.pose import FLIP_Y, nearest_rotation
 from tracker.types import FaceParams
@@ -106,7 +106,7 @@ class LandmarkFitter:
         return _slide(self._mean, self._basis, weight)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True)
 def _slide(mean, basis, weight):
     """Rows of the landmarks, those of the contour as weighted means of their candidates, which follow the landmarks."""
     lines, candidates = weight.shape
@@ -148,7 +148,7 @@ def _solve(mean, basis, camera, points, weights, x, shape_count, hold) -> np.nda
     return solve_bounded(matrix, vector, x, low, high, 30)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True)
 def combine(mean, basis, x):
     """mean + basis times x: (P, 3), (P, 3, K), (K,) -> (P, 3); all float64."""
     out = mean.copy()
@@ -161,7 +161,7 @@ def combine(mean, basis, x):
     return out
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True)
 def normal_equations(mean, basis, camera, points, weights, seen):
     """Normal equations of weighted distances in mm, linear in coefficients and in small changes of the pose.
 
@@ -211,7 +211,7 @@ def normal_equations(mean, basis, camera, points, weights, seen):
     return matrix, vector, pose_matrix, pose_basis, pose_vector
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True)
 def solve_bounded(matrix, vector, start, low, high, sweeps):
     """Minimise x'Ax/2 - b'x with low <= x <= high by coordinate descent.
 

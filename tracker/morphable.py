@@ -8,8 +8,8 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from numba import njit
 
+from tracker.compiling import njit
 from tracker.errors import WeightsError
 
 # Softness with which the contour point is chosen from its line, mm: neighbours blend, so that it never jumps.
@@ -147,7 +147,7 @@ class MorphableModel:
 # The kernels below hold loops where numpy would call BLAS: its threads wait for each other on a busy machine.
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True)
 def project(points, model_to_image):
     """Model mm to image px: (N, 3) and (3, 4), both float32 or both float64 -> (N, 3)."""
     out = np.empty_like(points)
@@ -159,7 +159,7 @@ def project(points, model_to_image):
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def contour_weights(candidates, model_to_image, outward):
     """Choose, on each line, the point farthest out in the image.
 
@@ -202,7 +202,7 @@ def contour_weights(candidates, model_to_image, outward):
     return weight
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True)
 def _add_steps(mean, coefficients, steps):
     """mean + sum of coefficients x steps: (N, 3) float32, (K,) float32, (K, N * 3) int16; K is a multiple of four."""
     out = mean.copy()
@@ -215,7 +215,7 @@ def _add_steps(mean, coefficients, steps):
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _bake(mean, shape, steps, step_mm):
     coefficients = np.zeros(len(steps), np.float32)
     for k in range(len(step_mm)):
@@ -223,7 +223,7 @@ def _bake(mean, shape, steps, step_mm):
     return _add_steps(mean, coefficients, steps)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _landmarks(shape, expression, model_to_image, mean, steps, step_mm, outward):
     """Landmarks of the rows in `mean` and `steps`, (68, 3) float32, image px; the first slide on the contour."""
     coefficients = np.zeros(len(steps), np.float32)
@@ -243,7 +243,7 @@ def _landmarks(shape, expression, model_to_image, mean, steps, step_mm, outward)
     return landmarks
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def add_expression(neutral, weights, start, vertex, delta):
     """neutral + sum of weights x sparse deltas; (N, 3) float32."""
     out = neutral.copy()

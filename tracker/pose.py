@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from tracker.compiling import njit
 from tracker.crop import affine_of
 from tracker.types import Pose, Roi
 
@@ -31,7 +31,7 @@ def model_to_image(camera: np.ndarray, roi: Roi, crop_size: int) -> np.ndarray:
     return _moved(camera, roi.x, roi.y, roi.size, roi.roll_deg, crop_size)
 
 
-@njit(cache=True)
+@njit()
 def _moved(camera, x, y, side, roll_deg, size):
     moved = np.empty((3, 4), np.float32)
     (a, b, c), (d, e, f) = affine_of(x, y, side, roll_deg, size)
@@ -59,7 +59,7 @@ def pose_from_camera(model_to_image: np.ndarray) -> Pose:
     return Pose(*_apart(model_to_image))
 
 
-@njit(cache=True)
+@njit()
 def _apart(camera):
     """The values of a Pose, in their order. All such steps are compiled: numpy takes a microsecond for each.
 
@@ -77,7 +77,7 @@ def _apart(camera):
     return turned, (_length(rows, 0) + _length(rows, 1)) / 2, shift, yaw, pitch, roll
 
 
-@njit(cache=True)
+@njit()
 def _length(matrix, row):
     """Of the first three numbers of a row."""
     x, y, z = matrix[row, 0], matrix[row, 1], matrix[row, 2]
@@ -108,7 +108,7 @@ def nearest_rotation(rows: np.ndarray) -> np.ndarray:
     return rotation
 
 
-@njit(cache=True)
+@njit()
 def _nearest_rotation(rows, out):
     for i in range(3):
         for j in range(3):
@@ -157,7 +157,7 @@ def angles_from_rotation(rotation: np.ndarray) -> tuple[float, float, float]:
     return _angles(np.ascontiguousarray(rotation, np.float64))
 
 
-@njit(cache=True)
+@njit()
 def _angles(r):
     yaw = math.asin(min(1.0, max(-1.0, r[2, 0])))
     if math.hypot(r[2, 1], r[2, 2]) < GIMBAL_COS:
@@ -188,7 +188,7 @@ def translation_mm(model_to_image: np.ndarray, size_wh: tuple[int, int], fov_deg
     return _translation(model_to_image, size_wh[0] / 2, size_wh[1] / 2, focal_px)
 
 
-@njit(cache=True)
+@njit()
 def _translation(camera, middle_x, middle_y, focal_px):
     scale = (_length(camera, 0) + _length(camera, 1)) / 2
     out = np.empty(3, np.float32)

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
+from tracker.compiling import njit
 from tracker.crop import CropSpec
 from tracker.errors import WeightsError
 from tracker.runtime import RuntimeConfig, Session, open_session
@@ -198,7 +198,7 @@ def translate_facet(base_scale: float, shape_count: int, expression_count: int, 
     return translate
 
 
-@njit(cache=True)
+@njit()
 def _read_heads(params, expression_start, expression_count, base_scale_px, size_px):
     """Cameras (B, 3, 4), expressions (B, Ke) and scores (B,), float32, of this project's head."""
     count = len(params)
@@ -214,7 +214,7 @@ def _read_heads(params, expression_start, expression_count, base_scale_px, size_
     return cameras, expressions, scores
 
 
-@njit(cache=True)
+@njit()
 def _fill_camera(camera, pose, base_scale_px, size_px):
     a, b, c, d, e, f = pose[1], pose[2], pose[3], pose[4], pose[5], pose[6]
     scale = base_scale_px * math.exp(min(max(pose[0], -8.0), 8.0))

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
 
+from tracker.compiling import njit
 from tracker.pose import pose_from_camera
 from tracker.types import Pose
 
@@ -125,14 +125,14 @@ def _numbers(params: EuroParams) -> tuple[float, ...]:
     return params.min_cutoff_hz, params.beta, params.derivative_cutoff_hz, params.trend
 
 
-@njit(cache=True)
+@njit()
 def smoothing_factor(cutoff_hz, step_s):
     """Weight of the new sample in a first-order low-pass filter."""
     r = 2.0 * math.pi * cutoff_hz * step_s
     return r / (r + 1.0)
 
 
-@njit(cache=True)
+@njit()
 def gains(params, speed, step_s):
     """How far the value, and the trend over a step, follow what was not foreseen."""
     min_cutoff_hz, beta, has_trend = params[0], params[1], params[3] > 0
@@ -140,7 +140,7 @@ def gains(params, speed, step_s):
     return gain, gain * gain / (2.0 - gain) if has_trend else 0.0
 
 
-@njit(cache=True)
+@njit()
 def _follow(new, state, ends, step_s, params):
     """One step of the filters of all parts, in place."""
     start = 0
@@ -161,7 +161,7 @@ def _follow(new, state, ends, step_s, params):
         start = ends[part]
 
 
-@njit(cache=True)
+@njit()
 def _turn_after(new, state, rates, step_s, params):
     """One step of a rotation's filter, in place."""
     turn, predicted = np.empty((3, 3)), np.empty((3, 3))
@@ -182,7 +182,7 @@ def _turn_after(new, state, rates, step_s, params):
             state[1, i, j] = new[i, j]
 
 
-@njit(cache=True)
+@njit()
 def _multiply(a, b, out):
     """Product of two (3, 3) matrices; the one of numpy calls BLAS."""
     for i in range(3):
@@ -190,7 +190,7 @@ def _multiply(a, b, out):
             out[i, j] = a[i, 0] * b[0, j] + a[i, 1] * b[1, j] + a[i, 2] * b[2, j]
 
 
-@njit(cache=True)
+@njit()
 def _set_rotation(out, x, y, z):
     """The rotation about an axis by the axis's length, radians, into (3, 3) (Rodrigues)."""
     angle = math.sqrt(x * x + y * y + z * z)
@@ -203,7 +203,7 @@ def _set_rotation(out, x, y, z):
     out[2, 0], out[2, 1], out[2, 2] = rest * x * z - sin * y, rest * y * z + sin * x, cos + rest * z * z
 
 
-@njit(cache=True)
+@njit()
 def _vector_between(a, b):
     """The turn from rotation `a` to `b`, (3, 3) float64 each, as axis times angle, radians: x, y, z."""
     turn = np.empty((3, 3))
@@ -294,7 +294,7 @@ class FaceFilter:
         return Sample(camera, pose_from_camera(camera), expression, time_s)
 
 
-@njit(cache=True)
+@njit()
 def _signals_of(camera, scale, expression, order, anchor, unit_px):
     """What is filtered of a sample but for its rotation: the anchor's place, log size, expressions in `order`."""
     out = np.empty(3 + len(order))
@@ -307,7 +307,7 @@ def _signals_of(camera, scale, expression, order, anchor, unit_px):
     return out
 
 
-@njit(cache=True)
+@njit()
 def _put_together(signals, rotation, seen_camera, seen_rotation, seen_scale, order, anchor, unit_px):
     """Camera (3, 4) and expression (Ke,), float32, from filtered signals."""
     growth = math.exp(signals[2]) / seen_scale

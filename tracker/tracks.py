@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit
 
 from tracker.appearance import Appearance
 from tracker.blendshapes import Reading
+from tracker.compiling import njit
 from tracker.crop import extent
 from tracker.fitting import LandmarkFitter
 from tracker.smoothing import FaceFilter
@@ -81,7 +81,7 @@ class Observation:
         object.__setattr__(self, "centre", edges_and_mean[4:])
 
 
-@njit(cache=True)
+@njit()
 def _approach(mean, value, weight):
     """Add one value to a mean of `weight` ones, in place; (K,) float each."""
     for k in range(len(mean)):

@@ -191,5 +191,5 @@ def test_tracking_needs_no_other_kernel_than_the_warmed_ones(networks):
 
 
 def our_kernels() -> list[Dispatcher]:
-    found = [found for found in gc.get_objects() if isinstance(found, Dispatcher)]
+    found = [found for found in gc.get_objects() if issubclass(type(found), Dispatcher)]  # proxies of the dead raise
     return [k for k in found if k.py_func.__module__.split(".")[0] in ("tracker", "detect", "render")]
