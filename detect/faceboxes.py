@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -28,11 +29,10 @@ LOWEST_SHARE = 0.6
 class DetectorConfig:
     """What counts as a face."""
 
-    weights: str = "weights/detector.onnx"
-    min_score: float = 0.5
-    # smaller faces need not be found: the image is shrunk until one of this size is the smallest that the network can
-    # see, or enlarged, twice at most. Time goes with 1 / min_face_px^2
-    min_face_px: float = 40.0
+    weights: Annotated[str, "file of the detector network"] = "weights/detector.onnx"
+    min_score: Annotated[float, "a detection with a lower score is dropped, 0 to 1"] = 0.5
+    # the image is resized, at most to twice its size, until such a face is the smallest that the network can detect
+    min_face_px: Annotated[float, "smallest face to detect, px; time grows with 1 / min_face_px^2"] = 40.0
 
     def __post_init__(self):
         if not 0 <= self.min_score <= 1:

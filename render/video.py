@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import imageio_ffmpeg
@@ -39,8 +40,10 @@ TO_VIDEO_LEVELS = np.round((np.arange(256) - 128) * (224 / 255) + 128).astype(np
 class OutputConfig:
     """Settings of what is written."""
 
-    preset: str = "realtime"  # or one of x264, ultrafast to veryslow: slower means smaller files
-    crf: int = 21  # constant rate factor, 0 (lossless) to 51; lower is better and larger
+    preset: Annotated[
+        str, "realtime, or a preset of x264 from ultrafast to veryslow; slower makes smaller files"
+    ] = "realtime"
+    crf: Annotated[int, "constant rate factor of x264, 0 (lossless) to 51; lower is better and larger"] = 21
 
     def __post_init__(self):
         if self.preset not in PRESETS:

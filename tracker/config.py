@@ -1,6 +1,7 @@
 """Settings: TOML files and `a.b=value` overrides into nested frozen dataclasses.
 
-Each part of the program owns a frozen dataclass of settings with defaults; this module fills them. A table that holds
+Each part of the program owns a frozen dataclass of settings with defaults; this module fills them. A setting is
+declared with its meaning and unit, `fov_deg: Annotated[float, "field of view, degrees"] = 60.0`. A table that holds
 an unknown key, a wrong type or a value out of range raises a ConfigError that names where it stands.
 """
 
@@ -52,17 +53,23 @@ def load_config(cls: type[T], path: Path | str | None = None, overrides: Iterabl
 
 
 def to_toml(config) -> str:
-    """Write settings as TOML text that `load_config` reads back; fields that are None are left out."""
+    """Write settings as TOML text that `load_config` reads back, each with its meaning as a comment.
+
+    Fields that are None, which TOML cannot express, are comments as a whole.
+    """
     lines: list[str] = []
 
     def visit(node, prefix: str) -> None:
         nested = []
+        hints = typing.get_type_hints(type(node), include_extras=True)
         for field in dataclasses.fields(node):
             value = getattr(node, field.name)
             if dataclasses.is_dataclass(value):
                 nested.append((field.name, value))
-            elif value is not None:
-                lines.append(f"{field.name} = {_toml_value(value)}")
+                continue
+            text = f"# {field.name} = (not set)" if value is None else f"{field.name} = {_toml_value(value)}"
+            meaning = getattr(hints[field.name], "__metadata__", ())
+            lines.append("  # ".join((text, *meaning)))
         for name, value in nested:
             lines.append(f"\n[{prefix}{name}]")
             visit(value, f"{prefix}{name}.")

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -50,15 +51,16 @@ CLOSE_ZOOMS = (0.95, 1.05)
 class RegressorConfig:
     """Which network follows the faces, and which face model is drawn."""
 
-    weights: str = "weights/regressor.onnx"
-    mesh: str = "weights/face_model.npz"
+    weights: Annotated[str, "file of the network that tracks faces"] = "weights/regressor.onnx"
+    mesh: Annotated[str, "file of the face model that is drawn"] = "weights/face_model.npz"
+
 
 
 @dataclass(frozen=True, slots=True)
 class CameraConfig:
     """What is known of the camera."""
 
-    fov_deg: float = 60.0  # across the longer side
+    fov_deg: Annotated[float, "field of view across the longer side, degrees; only translation_mm depends on it"] = 60.0
 
     def __post_init__(self):
         if not 1 <= self.fov_deg <= 170:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -30,9 +31,9 @@ onnxruntime.set_default_logger_severity(3)  # its warnings are about graphs, not
 class RuntimeConfig:
     """How networks are run."""
 
-    threads: int = 1  # for one run of one network
-    providers: tuple[str, ...] = ("CPUExecutionProvider",)  # ONNX Runtime's names, best first
-    spinning: bool = False  # whether idle threads burn a core to wake sooner
+    threads: Annotated[int, "threads of one run of one network"] = 1
+    providers: Annotated[tuple[str, ...], "ONNX Runtime's execution providers, best first"] = ("CPUExecutionProvider",)
+    spinning: Annotated[bool, "whether idle threads keep a core busy to wake sooner"] = False
 
     def __post_init__(self):
         if self.threads < 1:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 
@@ -44,19 +45,21 @@ class SmoothingConfig:
     Calibrated by `python -m tools.evaluate steady`.
     """
 
-    enabled: bool = True
-    position_cutoff_hz: float = 1.8
-    position_beta: float = 40.0  # speed in face widths a second
-    size_cutoff_hz: float = 0.6
-    size_beta: float = 5.0  # speed in sizes a second
-    rotation_cutoff_hz: float = 1.0
-    rotation_beta: float = 10.0  # speed in radians a second
-    expression_cutoff_hz: float = 1.0
-    expression_beta: float = 10.0  # speed in full blendshapes a second
-    eyelid_cutoff_hz: float = 2.0  # at rest; a blink of 5 frames passes all the same, by its speed
-    eyelid_beta: float = 12.0
-    derivative_cutoff_hz: float = 0.8
-    lookahead: int = 0  # frames of a file that smoothing may look ahead, which come out that much later
+    enabled: Annotated[bool, "whether tracks are smoothed"] = True
+    position_cutoff_hz: Annotated[float, "cutoff of the position at rest, Hz; lower is steadier"] = 1.8
+    position_beta: Annotated[float, "cutoff added per speed, Hz per face width a second; higher lags less"] = 40.0
+    size_cutoff_hz: Annotated[float, "cutoff of the size at rest, Hz"] = 0.6
+    size_beta: Annotated[float, "cutoff added per speed, Hz per unit of log size a second"] = 5.0
+    rotation_cutoff_hz: Annotated[float, "cutoff of the rotation at rest, Hz"] = 1.0
+    rotation_beta: Annotated[float, "cutoff added per speed, Hz per radian a second"] = 10.0
+    expression_cutoff_hz: Annotated[float, "cutoff of the expressions at rest, Hz"] = 1.0
+    expression_beta: Annotated[float, "cutoff added per speed, Hz per full weight a second"] = 10.0
+    eyelid_cutoff_hz: Annotated[float, "cutoff of the expressions of the eyes at rest, Hz"] = 2.0  # blinks pass
+    eyelid_beta: Annotated[float, "cutoff added per speed, Hz per full weight a second"] = 12.0
+    derivative_cutoff_hz: Annotated[float, "cutoff of the speeds themselves, Hz"] = 0.8
+    lookahead: Annotated[
+        int, "frames of a file that smoothing uses from ahead, 0 for none; outputs come so much later"
+    ] = 0
 
     def __post_init__(self):
         for name in self.__slots__:

@@ -6,6 +6,7 @@ import math
 import os
 import re
 from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -29,9 +30,9 @@ CLOSE_S = 1.0  # how long closing waits for a read in progress
 class SourceConfig:
     """Settings of a source."""
 
-    size: str | None = None  # "WxH": asked of a camera, the layout of raw frames on stdin
-    fps: float | None = None  # asked of a camera, the rate of raw frames on stdin
-    stall_s: float = 10.0  # a camera or stream without a picture for so long has failed
+    size: Annotated[str | None, "WIDTHxHEIGHT in px: requested of a camera, required for raw frames on stdin"] = None
+    fps: Annotated[float | None, "frames per second: requested of a camera, required for raw frames on stdin"] = None
+    stall_s: Annotated[float, "seconds without a frame after which a camera or stream has failed"] = 10.0
 
     def __post_init__(self):
         if self.size is not None and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", self.size):

@@ -6,6 +6,7 @@ import enum
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 
@@ -24,25 +25,25 @@ Rectangle = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max, ima
 class TrackerConfig:
     """When tracks begin and end."""
 
-    max_faces: int = 4
-    redetect_s: float = 1.0  # how often newcomers are looked for while there is room for one
-    return_s: float = 0.05  # how often while a face that was lost is remembered, for it may come back
-    verify_s: float = 0.5  # how often the detector must confirm a track whose network tells no score
-    memory_s: float = 3.0  # how long a lost face keeps its ID
-    confirm_frames: int = 3  # good frames until a tentative track counts as tracked
-    young_frames: int = 30  # good frames for which a track may still turn out to be one that was lost nearby
-    start_score: float = 0.985  # a track begins above, and ends below the other
-    keep_score: float = 0.25
-    min_face_px: float = 8.0  # a smaller face is given up
-    min_inside: float = 0.35  # share of the landmarks that must lie in the picture
-    max_resize: float = (
-        1.6  # no face grows or shrinks faster in one frame; beyond it in a second, the detector is asked
-    )
-    max_shape_energy: float = 6.0  # mean square of the shape coefficients in standard deviations
-    # likeness of thumbnails, calibrated by tools/appearance.py
-    same_person: float = 0.7  # 99 % of strangers stay below; within a shot, a face that returns is above
-    same_place_person: float = 0.3  # enough for a face that returns where it went
-    sudden_change: float = 0.2  # a crop that resembles its track less shows something else
+    max_faces: Annotated[int, "at most so many faces are tracked"] = 4
+    redetect_s: Annotated[float, "seconds between detections while there is room for another face"] = 1.0
+    return_s: Annotated[float, "seconds between detections while a lost face may return"] = 0.05
+    verify_s: Annotated[float, "seconds between detections that confirm a track whose network gives no score"] = 0.5
+    memory_s: Annotated[float, "seconds for which a lost face keeps its ID"] = 3.0
+    confirm_frames: Annotated[int, "good frames until a tentative track is tracked"] = 3
+    young_frames: Annotated[
+        int, "good frames within which a new track may still prove to be one that was lost nearby"
+    ] = 30
+    start_score: Annotated[float, "a track starts at this score or above, 0 to 1"] = 0.985
+    keep_score: Annotated[float, "a track ends below this score, 0 to 1"] = 0.25
+    min_face_px: Annotated[float, "a track ends below this size of the face, px"] = 8.0
+    min_inside: Annotated[float, "share of the landmarks that must lie in the image, 0 to 1"] = 0.35
+    max_resize: Annotated[float, "largest ratio of face sizes in successive frames"] = 1.6
+    max_shape_energy: Annotated[float, "largest mean square of the shape coefficients, in standard deviations"] = 6.0
+    # calibrated by tools/appearance.py: 99 % of strangers stay below
+    same_person: Annotated[float, "similarity of thumbnails above which a returning face is the same, -1 to 1"] = 0.7
+    same_place_person: Annotated[float, "the same for a face that returns where it was lost"] = 0.3
+    sudden_change: Annotated[float, "a crop that is less similar to its track is checked by the detector"] = 0.2
 
     def __post_init__(self):
         if self.max_faces < 1:

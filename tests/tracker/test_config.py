@@ -1,19 +1,22 @@
 """Settings: what is accepted, and how mistakes are told."""
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, is_dataclass
+from typing import Annotated, get_type_hints
 
 import pytest
 
+from app import AppConfig
 from tracker.config import load_config, to_toml
 from tracker.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Inner:
-    count: int = 3
+    count: Annotated[int, "how many, frames"] = 3
     rate: float = 0.5
     names: tuple[str, ...] = ("a", "b")
-    size: str | None = None
+    size: Annotated[str | None, "WxH"] = None
     on: bool = True
 
     def __post_init__(self):
@@ -43,6 +46,38 @@ def test_written_settings_read_back(tmp_path):
     path = tmp_path / "c.toml"
     path.write_text(to_toml(config), encoding="utf-8")
     assert load_config(Outer, path) == config
+
+
+def test_written_settings_have_their_meaning():
+    text = """title = "x"
+
+[inner]
+count = 3  # how many, frames
+rate = 0.5
+names = ["a", "b"]
+# size = (not set)  # WxH
+on = true
+"""
+    assert to_toml(Outer()) == text
+
+
+def settings(cls, path=""):
+    """Every setting: its path, and what its declaration says of it."""
+    for name, hint in get_type_hints(cls, include_extras=True).items():
+        if is_dataclass(hint):
+            yield from settings(hint, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", getattr(hint, "__metadata__", ())
+
+
+@pytest.mark.parametrize(("path", "meaning"), list(settings(AppConfig)))
+def test_every_setting_says_what_it_means(path, meaning):
+    assert len(meaning) == 1 and len(meaning[0]) > 10
+    name = path.split(".")[1]
+    assert re.search(rf"(?m)^(# )?{name} = .+  # {re.escape(meaning[0])}$", to_toml(AppConfig()))
+    units = {"s": "seconds", "hz": "Hz", "px": "px", "deg": "degrees"}
+    unit = units.get(name.rsplit("_", 1)[-1])
+    assert unit is None or unit in meaning[0]
 
 
 @pytest.mark.parametrize(
