@@ -502,6 +502,8 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
                     print(f"app.py: {sender.trouble}", file=sys.stderr)
             if args.profile is not None:
                 report_profile(stages, summary, source, args.profile, say)
+    for line in source.notes:
+        print(f"app.py: {line}", file=sys.stderr)
     for line in source.skipped:
         print(f"skipped: {line}", file=sys.stderr)
     if source.kind == "video" and source.exhausted and ends_early(source.name):

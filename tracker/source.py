@@ -11,14 +11,13 @@ import glob
 import os
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 
 from tracker.address import redacted, redacted_text
 from tracker.errors import SourceError
 from tracker.source_base import Picture, Source, SourceConfig, refuse_start
 from tracker.source_files import VideoFile
-from tracker.source_images import ImageFiles, decode_image, is_image_name, open_images
+from tracker.source_images import ImageFiles, decode_image, is_image_file, is_image_name, open_images
 from tracker.source_live import Camera, list_cameras, open_camera, open_raw, open_stream
 
 __all__ = ["Camera", "Source", "SourceConfig", "list_cameras", "open_source"]
@@ -39,7 +38,8 @@ def open_source(
 
     Parameters
     ----------
-    spec : camera index, path of a video or image, folder or glob of images, URL, or "-" for raw BGR on stdin
+    spec : camera index, path of a video or image, folder or glob of images, glob of one video, URL, or "-" for raw BGR
+        on stdin; the name of a file or folder that exists is not taken for a glob
     config : settings of the source
     start_s : a video begins with the first frame at or after this time
     max_frames : no more frames than this
@@ -65,17 +65,25 @@ def open_source(
     if separator:
         return _open_url(spec, scheme.lower(), config, start_s, max_frames, live)
     if os.path.isdir(spec):
-        return open_images(spec, start_s, max_frames)
+        return open_images(spec, start_s, max_frames, config)
     if os.path.isfile(spec):
         if not os.access(spec, os.R_OK):
             raise SourceError(f"{spec}: cannot be read (permission denied)")
         if os.path.getsize(spec) == 0:
             raise SourceError(f"{spec}: expected a video or an image, found an empty file")
-        if is_image_name(spec) or (cv2.haveImageReader(spec) and not spec.lower().endswith(".gif")):  # a GIF may move
-            return open_images(spec, start_s, max_frames)
+        if is_image_name(spec) or is_image_file(spec):
+            return open_images(spec, start_s, max_frames, config)
         return VideoFile(spec, start_s, max_frames)
     if glob.has_magic(spec):
-        return open_images(spec, start_s, max_frames)
+        found = sorted(filter(os.path.isfile, glob.glob(spec, recursive=True)))
+        if found and not any(map(is_image_name, found)):
+            if len(found) > 1:
+                raise SourceError(
+                    f"{spec}: expected images or one video, found {len(found)} other files;"
+                    f" track many videos by python -m tools.batch '{spec}' -o DIR"
+                )
+            return open_source(found[0], config, start_s=start_s, max_frames=max_frames)
+        return open_images(spec, start_s, max_frames, config)
     if os.path.exists(spec):
         raise SourceError(f"{spec}: expected a file or folder, found something else; raw frames go to stdin, with -f -")
     raise SourceError(f"{spec}: no such file or folder")
@@ -83,10 +91,11 @@ def open_source(
 
 def _open_url(url: str, scheme: str, config: SourceConfig, start_s, max_frames, live: bool | None) -> Source:
     if scheme in ("http", "https"):
-        what, image = _probe(url, config.stall_s)
+        notes: list[str] = []
+        what, image = _probe(url, config, notes)
         if image is not None:
             refuse_start(start_s, redacted(url))
-            return _RemoteImage(url, image, max_frames)
+            return _RemoteImage(url, image, notes, max_frames)
         if what != "stream" and live is not True:
             try:
                 return VideoFile(url, start_s, max_frames, config.stall_s)
@@ -105,28 +114,31 @@ def _open_url(url: str, scheme: str, config: SourceConfig, start_s, max_frames, 
 class _RemoteImage(ImageFiles):
     """One image that was fetched from a server."""
 
-    def __init__(self, url: str, image: np.ndarray, max_frames: int | None):
+    def __init__(self, url: str, image: np.ndarray, notes: list[str], max_frames: int | None):
         super().__init__(url, [], max_frames)
+        self.notes = notes
         self.frame_count_hint = 1
         self.size_wh = image.shape[1], image.shape[0]
         self._ahead = Picture(image, 0.0, self.name, first=True)
 
 
-def _probe(url: str, timeout_s: float) -> tuple[str, np.ndarray | None]:
-    """Ask a server what it has: "file", "file from its beginning", "stream", or "image" and the image."""
+def _probe(url: str, config: SourceConfig, notes: list[str]) -> tuple[str, np.ndarray | None]:
+    """Ask a server what it has: "file", "file from its beginning", "stream", or "image" and the image.
+
+    `notes` gets what there is to say of the image.
+    """
     # Here, because they take 10 ms of the start and few sources are addresses.
     import http.client
     import urllib.error
     import urllib.request
 
-    name = redacted(url)
+    name, timeout_s = redacted(url), config.stall_s
     request = urllib.request.Request(url, headers={"User-Agent": "facet"})
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as reply:
             kind = reply.headers.get_content_type()
             if kind.startswith("image/"):
-                data = np.frombuffer(reply.read(LARGEST_DOWNLOAD), np.uint8)
-                return "image", decode_image(data, name)
+                return "image", decode_image(reply.read(LARGEST_DOWNLOAD), name, config.max_megapixels, notes)
             if "mpegurl" in kind or url.partition("?")[0].endswith(".m3u8"):
                 text = reply.read(LARGEST_DOWNLOAD)
                 # A master playlist only names others, as films and broadcasts both do: taken for a broadcast.

@@ -23,6 +23,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 FALLBACK_FPS = 30.0  # where a source tells no believable frame rate
 SMALLEST_STEP_S = 0.001  # between two frames whose times are equal or out of order
 LOOK_S = 0.1  # how often who waits for a source looks whether it was stopped: a signal handler cannot wake anybody
+MAX_MEGAPIXELS = 200.0  # of an image; default of the setting
 CLOSE_S = 1.0  # how long closing waits for a read in progress
 
 
@@ -33,6 +34,9 @@ class SourceConfig:
     size: Annotated[str | None, "WIDTHxHEIGHT in px: requested of a camera, required for raw frames on stdin"] = None
     fps: Annotated[float | None, "frames per second: requested of a camera, required for raw frames on stdin"] = None
     stall_s: Annotated[float, "seconds without a frame after which a camera or stream has failed"] = 10.0
+    max_megapixels: Annotated[
+        float, "megapixels of the largest image that is read; less for formats that take more memory than JPEG and PNG"
+    ] = MAX_MEGAPIXELS
 
     def __post_init__(self):
         if self.size is not None and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", self.size):
@@ -41,6 +45,8 @@ class SourceConfig:
             raise ValueError(f"fps must be in (0, 1000], got {self.fps}")
         if not 0 < self.stall_s < math.inf:
             raise ValueError(f"stall_s must be positive, got {self.stall_s}")
+        if not 0 < self.max_megapixels < math.inf:
+            raise ValueError(f"max_megapixels must be positive, got {self.max_megapixels}")
 
     @property
     def size_wh(self) -> tuple[int, int] | None:
@@ -79,6 +85,7 @@ class Source:
     exhausted : True once the source has been read to its end
     dropped : live frames that nobody asked for in time
     skipped : one line for each image that could not be read; the others are delivered all the same
+    notes : one line for each image of a file that holds more than was read
     stopped : True once `stop` or `close` was called
     """
 
@@ -95,6 +102,7 @@ class Source:
         self.name = redacted(name)
         self.dropped = 0
         self.skipped: list[str] = []
+        self.notes: list[str] = []
         self.frame_count_hint = max_frames
         self.exhausted = False
         self.stopped = False

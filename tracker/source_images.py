@@ -1,88 +1,147 @@
-"""Sources that are image files. None of them is dropped."""
+"""Sources that are image files. None of them is dropped.
+
+libvips decodes JPEG, PNG, TIFF, WebP and AVIF in parts, so that no more than the result lies in memory; libheif decodes
+HEIC, OpenCV the rest. All three are told by the first bytes of a file, not by its name.
+"""
 
 from __future__ import annotations
 
+import functools
 import glob
+import io
+import os
 import re
 import struct
-import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 
 from tracker.errors import SourceError
-from tracker.source_base import Picture, Source, refuse_start
+from tracker.source_base import MAX_MEGAPIXELS, Picture, Source, SourceConfig, refuse_start
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"),
-    *(".avif", ".jfif", ".jp2", ".ppm", ".pgm", ".pbm", ".pfm", ".hdr"),
+    *(".heic", ".heif", ".hif", ".avif", ".jfif", ".apng", ".jp2", ".ppm", ".pgm", ".pbm", ".pfm", ".hdr"),
 )
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")  # what the pixels need, and the orientation
-BACKGROUND = 255  # transparent pixels show white, as in most viewers
+HEAD_BYTES = 4096  # hold the signature of every format, and the mark of an animated PNG
+SIGNATURES = {
+    "jpeg": rb"\xff\xd8\xff",
+    "png": rb"\x89PNG\r\n\x1a\n",
+    "tiff": rb"II[*+]\0|MM\0[*+]",
+    "webp": rb"RIFF.{4}WEBP",
+    "avif": rb".{4}ftyp(avif|avis|(mif1|msf1|miaf).{,48}avi[fs])",
+    "heic": rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1|miaf)",
+    "gif": rb"GIF8[79]a",
+    "bmp": rb"BM.{4}\0{4}",
+    "jp2": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+    "pnm": rb"P[1-6]\s",
+    "pfm": rb"P[Ff]\s",
+    "hdr": rb"#\?(RADIANCE|RGBE)",
+}
+# the formats whose decoder counts one image where more follow: animated PNG, sequences of AVIF and HEIC
+SEQUENCE = rb"\x89PNG.*acTL|.{4}ftyp(avis|hevc|hevx|msf1)"
+# Peak memory of decoding, bytes a pixel, measured; formats that are not decoded in parts have a lower limit of size.
+RESULT_BYTES = 3
+PEAK_BYTES = {"webp": 9, "gif": 12, "avif": 18, "heic": 9, "bmp": 8, "jp2": 24, "pnm": 9, "pfm": 36, "hdr": 20}
+INTERLACED_BYTES = 12  # progressive JPEG, interlaced PNG
+ALL_LEVELS = 0xFF  # of GLib's messages
+# value of white; 1 for floats
+WHITE = {"uchar": 255, "char": 127, "ushort": 2**16 - 1, "short": 2**15 - 1, "uint": 2**32 - 1, "int": 2**31 - 1}
+PLAIN_COLOURS = ("srgb", "rgb", "rgb16", "scrgb", "b-w", "grey16", "multiband")
 
 
 class ImageFiles(Source):
     """Images, each a picture of its own: every frame has `first` set and time 0.0.
 
-    A single image that cannot be read raises at opening. Among several it is told in `skipped` and the others
-    follow.
+    A single image that cannot be read raises at opening. Among several it is reported in `skipped` and the others
+    follow. Of a file with several images, an animation above all, the first one is read and `notes` says so.
     """
 
     kind = "images"
     still = True
 
-    def __init__(self, name: str, paths: list[str], max_frames: int | None = None):
+    def __init__(
+        self, name: str, paths: list[str], max_frames: int | None = None, config: SourceConfig = SourceConfig()
+    ):
         super().__init__(name, max_frames)
         self._paths = iter(paths)
+        self._config = config
         self.frame_count_hint = int(min(len(paths), self._max_frames))
         self._ahead: Picture | None = None
         if len(paths) == 1:
-            image = read_image(next(self._paths))
-            self.size_wh = image.shape[1], image.shape[0]
-            self._ahead = Picture(image, 0.0, paths[0], first=True)
+            self._ahead = self._read_file(next(self._paths))
+            self.size_wh = self._ahead.image.shape[1::-1]
 
     def _read(self) -> Picture | None:
         if self._ahead is not None:
             picture, self._ahead = self._ahead, None
             return picture
         for path in self._paths:
+            if self.stopped:
+                break
             try:
-                return Picture(read_image(path), 0.0, path, first=True)
+                return self._read_file(path)
             except SourceError as error:
                 self.skipped.append(str(error))
         return None
 
+    def _read_file(self, path: str) -> Picture:
+        return Picture(read_image(path, self._config.max_megapixels, self.notes), 0.0, path, first=True)
 
-def open_images(spec: str, start_s: float = 0.0, max_frames: int | None = None) -> ImageFiles:
+
+def open_images(
+    spec: str, start_s: float = 0.0, max_frames: int | None = None, config: SourceConfig = SourceConfig()
+) -> ImageFiles:
     """Images of a file, a folder (not of the folders in it) or a glob, in natural order: 2.png before 10.png."""
     refuse_start(start_s, "images")
     path = Path(spec)
     if path.is_file():
-        return ImageFiles(spec, [spec], max_frames)
+        return ImageFiles(spec, [spec], max_frames, config)
     if path.is_dir():
         try:
-            found = [str(entry) for entry in path.iterdir() if is_image_name(entry.name) and entry.is_file()]
+            found = [str(entry) for entry in path.iterdir() if is_image_name(entry.name)]
         except OSError as error:
             raise SourceError(f"{spec}: the folder cannot be read ({error.strerror or error})") from error
     else:
-        found = [entry for entry in glob.glob(spec, recursive=True) if is_image_name(entry) and Path(entry).is_file()]
+        found = [entry for entry in glob.glob(spec, recursive=True) if is_image_name(entry)]
+    found = [entry for entry in found if os.path.isfile(entry)]
     if not found:
         raise SourceError(f"{spec}: expected images ({', '.join(IMAGE_SUFFIXES[:5])}, ...), found none")
-    return ImageFiles(spec, sorted(found, key=_natural), max_frames)
+    return ImageFiles(spec, sorted(found, key=_natural), max_frames, config)
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file name looks like that of an image; hidden files do not count."""
+    """Whether a file name has the ending of an image; hidden files do not count."""
     path = Path(name)
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def read_image(path: str) -> np.ndarray:
-    """Read an image as the tracker wants it, upright by its EXIF tag.
+def is_image_file(path: str) -> bool:
+    """Whether a file begins as an image does, whatever its name. A GIF does not count: it is read as a video."""
+    try:
+        with open(path, "rb") as file:
+            return _format_of(file.read(HEAD_BYTES)) not in (None, "gif")
+    except OSError:
+        return False
+
+
+def read_image(
+    path: str, max_megapixels: float = MAX_MEGAPIXELS, notes: list[str] | None = None
+) -> np.ndarray:
+    """Read an image as the tracker wants it, upright as its EXIF tag or container says.
 
     Grey becomes three channels, 16 bits are scaled to 8, floats are clipped to [0, 1], transparency shows white.
+
+    Parameters
+    ----------
+    path : str
+    max_megapixels : float
+        Larger images are refused before they are decoded.
+    notes : list of str, extended
+        A line where the file holds more than the image that is returned.
 
     Returns
     -------
@@ -91,88 +150,190 @@ def read_image(path: str) -> np.ndarray:
     Raises
     ------
     SourceError
-        Where the file cannot be read or is no image.
+        Where the file cannot be read, is no image, or is too large.
     """
     try:
-        data = np.fromfile(path, np.uint8)  # imread cannot open every path on every system
+        with open(path, "rb") as file:
+            return _decode(file, path, max_megapixels, notes)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return decode_image(data, path)
 
 
-def decode_image(data: np.ndarray, name: str) -> np.ndarray:
-    """Decode the bytes of an image file, (N,) uint8, as `read_image` does; `name` is for the message."""
+def decode_image(
+    data: bytes, name: str, max_megapixels: float = MAX_MEGAPIXELS, notes: list[str] | None = None
+) -> np.ndarray:
+    """Decode the bytes of an image file as `read_image` does; `name` is for the message."""
+    return _decode(io.BytesIO(data), name, max_megapixels, notes)
+
+
+def _decode(file: BinaryIO, name: str, max_megapixels: float, notes: list[str] | None) -> np.ndarray:
+    head = file.read(HEAD_BYTES)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    kind = _format_of(head)
+    notes = [] if notes is None else notes
+
+    def admit(width: int, height: int, peak_bytes: int) -> None:
+        """Raise SourceError where an image is too large."""
+        limit, megapixels = max_megapixels * RESULT_BYTES / peak_bytes, width * height / 1e6
+        if megapixels > limit:
+            part = "" if peak_bytes == RESULT_BYTES else f" (of {max_megapixels:g}, as this format takes more memory)"
+            raise SourceError(
+                f"{name}: expected an image of at most {limit:.4g} megapixels{part}, found {width} x {height},"
+                f" {megapixels:.4g} megapixels; shrink it, or raise source.max_megapixels"
+            )
+
     try:
-        if data[:8].tobytes() == PNG_SIGNATURE:
-            data = _checked_png(data)
-        image, kinds, chunks = cv2.imdecodeWithMetadata(data, cv2.IMREAD_UNCHANGED)
-    except (cv2.error, struct.error, ValueError):
+        if kind in ("jpeg", "png", "tiff", "webp", "avif", "gif"):
+            image, count = _decode_by_vips(file, kind, admit)
+        elif kind == "heic":
+            image, count = _decode_heic(file, admit)
+        elif kind is not None:
+            image, count = _decode_by_opencv(file, kind, admit), 1
+        else:
+            image = None
+    except MemoryError as error:
+        raise SourceError(f"{name}: not enough memory for the image; free some, or shrink the image") from error
+    except _NotDecoded:
         image = None
     if image is None or image.size == 0:
-        raise SourceError(f"{name}: expected an image, found {data.size} bytes that are none; is the file complete?")
-    exif = [bytes(chunk) for kind, chunk in zip(kinds, chunks, strict=True) if kind == cv2.IMAGE_METADATA_EXIF]
-    return _upright(_to_bgr8(image), _orientation(exif[0]) if exif else 1)
+        raise SourceError(f"{name}: expected an image, found {size} bytes that are none; is the file complete?")
+    if count > 1 or re.match(SEQUENCE, head, re.DOTALL):
+        notes.append(f"{name}: holds several images, the first was read; to track an animation convert it to a video")
+    return image
 
 
-def _checked_png(data: np.ndarray) -> np.ndarray:
-    """The chunks of a PNG that matter; ValueError where it is damaged. Of the others libpng would write to stderr."""
-    content, position, kept = data.tobytes(), 8, [PNG_SIGNATURE]
-    while kept[-1][4:8] != b"IEND":
-        (length,) = struct.unpack_from(">I", content, position)
-        chunk = content[position : position + length + 12]
-        if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
-            raise ValueError("damaged PNG")
-        if chunk[4:8] in PNG_CHUNKS:
-            kept.append(chunk)
-        position += len(chunk)
-    return np.frombuffer(b"".join(kept), np.uint8)
+class _NotDecoded(Exception):
+    """A decoder found the file damaged."""
 
 
-def _to_bgr8(image: np.ndarray) -> np.ndarray:
-    """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of any depth -> (H, W, 3) uint8."""
-    if image.dtype == np.uint16:
-        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    elif image.dtype != np.uint8:
-        image = (np.clip(np.nan_to_num(image.astype(np.float32)), 0, 1) * 255 + 0.5).astype(np.uint8)
-    if image.ndim == 2:
-        image = image[..., None]
-    channels = image.shape[2]
-    if channels in (2, 4):
-        colour, alpha = image[..., : channels - 1].astype(np.uint32), image[..., channels - 1 :].astype(np.uint32)
-        image = ((colour * alpha + BACKGROUND * (255 - alpha) + 127) // 255).astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
+def _format_of(head: bytes) -> str | None:
+    """Which of SIGNATURES a file begins with."""
+    return next((kind for kind, mark in SIGNATURES.items() if re.match(mark, head, re.DOTALL)), None)
 
 
-def _orientation(exif: bytes) -> int:
-    """Orientation 1 to 8 of the EXIF block (a small TIFF); 1 where it tells none. Source: EXIF 2.3, tag 0x0112."""
-    start = exif.find(b"II*\0") if b"II*\0" in exif[:16] else exif.find(b"MM\0*")
-    if start < 0:
-        return 1
-    tiff = exif[start:]
-    order = "<" if tiff[:2] == b"II" else ">"
+def _decode_by_vips(file: BinaryIO, kind: str, admit: Callable[[int, int, int], None]) -> tuple[np.ndarray, int]:
+    """The first image of a file, (H, W, 3) uint8 BGR, and how many the file holds."""
+    vips = _vips()
+    load = getattr(vips.Image, f"{'heif' if kind == 'avif' else kind}load_source")
+    options = {"fail_on": "error"} | ({"unlimited": True} if kind in ("jpeg", "png", "avif") else {})
     try:
-        (offset,) = struct.unpack_from(order + "I", tiff, 4)
-        (entries,) = struct.unpack_from(order + "H", tiff, offset)
-        for entry in range(entries):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, offset + 2 + 12 * entry)
-            if tag == 0x0112:
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        pass
-    return 1
+        image = load(_vips_source(vips, file), access="sequential", **options)
+        peak_bytes = INTERLACED_BYTES if _field(image, "interlaced", 0) else PEAK_BYTES.get(kind, RESULT_BYTES)
+        admit(image.width, image.height, peak_bytes)
+        count = _field(image, "n-pages", 1)
+        if _field(image, "orientation", 1) in range(2, 9):  # turning needs random access, to a file on disk if large
+            image = load(_vips_source(vips, file), access="random", **options).autorot()
+        image = _to_bgr8(image)
+        data = image.write_to_memory()
+    except vips.Error as error:
+        raise _NotDecoded(str(error)) from error
+    return np.frombuffer(data, np.uint8).reshape(image.height, image.width, 3), count
 
 
-def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn and mirror an image as its EXIF orientation asks."""
-    if orientation in (5, 6, 7, 8):
-        image = image.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    return np.ascontiguousarray(image)
+@functools.cache
+def _vips():
+    """The module pyvips, loaded when the first image is read."""
+    import pyvips
+
+    pyvips.cache_set_max(0)  # a cached image would hold its file open
+    for domain in (b"GLib", b"GLib-GObject"):  # their messages go to Python's logging, too, and not to stderr
+        pyvips.glib_lib.g_log_set_handler(domain, ALL_LEVELS, pyvips._log_handler_cb, pyvips.ffi.NULL)
+    return pyvips
+
+
+def _vips_source(vips, file: BinaryIO):
+    """What libvips reads a file from; by its descriptor, as names need not be UTF-8."""
+    file.seek(0)
+    if isinstance(file, io.BytesIO):
+        return vips.Source.new_from_memory(file.getvalue())
+    if os.name == "nt":  # descriptors there belong to the C library of one DLL
+        return vips.Source.new_from_file(file.name)
+    return vips.Source.new_from_descriptor(file.fileno())
+
+
+def _field(image, name: str, default: int) -> int:
+    return image.get(name) if image.get_typeof(name) else default
+
+
+def _to_bgr8(image):
+    """Any libvips image -> three channels of uint8, BGR."""
+    if image.interpretation == "cmyk":  # plain, as other programs do it without a profile
+        alpha = [image[4]] if image.bands > 4 else []
+        ink = image.invert()
+        image = (ink[:3] * ink[3] / 255).rint().cast("uchar").bandjoin(alpha)
+    elif image.interpretation not in PLAIN_COLOURS:
+        image = image.colourspace("srgb")
+    white = WHITE.get(image.format, 1)
+    if image.hasalpha():  # transparent pixels show white, as in most viewers
+        image = image.flatten(background=white, max_alpha=white)
+    if image.format != "uchar":
+        if image.format in ("float", "double"):
+            image = (image == image).ifthenelse(image, 0)  # NaN
+        image = image.linear(255 / white, 0.5).floor().cast("uchar")
+    red, green, blue = (image[0], image[1], image[2]) if image.bands >= 3 else (image[0],) * 3
+    return blue.bandjoin([green, red])
+
+
+def _decode_heic(file: BinaryIO, admit: Callable[[int, int, int], None]) -> tuple[np.ndarray, int]:
+    """The primary image of a HEIC file, as `_decode_by_vips`; libheif joins tiles and turns it as the file says."""
+    import pillow_heif
+
+    try:
+        images = pillow_heif.open_heif(file, convert_hdr_to_8bit=True)
+        image = images[images.primary_index]
+        admit(*image.size, PEAK_BYTES["heic"])
+        pixels = np.asarray(image)
+    except (ValueError, RuntimeError, OSError, EOFError, IndexError, SyntaxError) as error:
+        raise _NotDecoded(str(error)) from error
+    if pixels.ndim == 2:
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR), len(images)
+    if pixels.shape[2] == 3:
+        return cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), len(images)
+    return _over_white(pixels), len(images)
+
+
+def _over_white(rgba: np.ndarray) -> np.ndarray:
+    """(H, W, 4) uint8 RGB and alpha -> (H, W, 3) uint8 BGR over white, row by row."""
+    image = np.empty((*rgba.shape[:2], 3), np.uint8)
+    for row, source in zip(image, rgba, strict=True):
+        alpha = source[:, 3:].astype(np.uint32)
+        row[:] = (source[:, 2::-1] * alpha + 255 * (255 - alpha) + 127) // 255
+    return image
+
+
+def _decode_by_opencv(file: BinaryIO, kind: str, admit: Callable[[int, int, int], None]) -> np.ndarray | None:
+    """An image of a format without orientation, (H, W, 3) uint8 BGR, alpha left out; None where it is damaged."""
+    try:
+        admit(*_size_in_header(file, kind), PEAK_BYTES[kind])
+        file.seek(0)
+        data = np.frombuffer(file.read(), np.uint8)
+        if kind != "pfm":
+            return cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)  # OpenCV would take 255 for white
+        return None if image is None else (np.clip(np.nan_to_num(image), 0, 1) * 255 + 0.5).astype(np.uint8)
+    except (cv2.error, ValueError, SyntaxError, OSError, struct.error) as error:
+        raise _NotDecoded(str(error)) from error
+
+
+def _size_in_header(file: BinaryIO, kind: str) -> tuple[int, int]:
+    """Width and height of an image that OpenCV decodes, px; ValueError, SyntaxError or OSError where there is none."""
+    if kind in ("pfm", "hdr"):  # text; Pillow does not know them
+        head = file.read(HEAD_BYTES)
+        if kind == "pfm":
+            match = re.match(rb"P[Ff]\s+(?P<width>\d{1,9})\s+(?P<height>\d{1,9})\s", head)
+        else:
+            match = re.search(rb"\n[-+]Y +(?P<height>\d{1,9}) +[-+]X +(?P<width>\d{1,9})\n", head)
+        if match is None:
+            raise ValueError("no size in the header")
+        return int(match["width"]), int(match["height"])
+    from PIL import BmpImagePlugin, Jpeg2KImagePlugin, PpmImagePlugin
+
+    readers = {"bmp": BmpImagePlugin.BmpImageFile, "jp2": Jpeg2KImagePlugin.Jpeg2KImageFile}
+    return readers.get(kind, PpmImagePlugin.PpmImageFile)(file).size  # Image.open has a limit of its own
 
 
 def _natural(path: str) -> list:
     """Sort key under which numbers in names count as numbers."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"([0-9]+)", path)]
+    parts = re.split(r"([0-9]+)", path)
+    return [(0, int(part), "") if index % 2 else (1, 0, part.lower()) for index, part in enumerate(parts)]
