@@ -36,9 +36,9 @@ if __name__ == "__main__" and hasattr(LIBC, "mallopt"):
     LIBC.mallopt(-8, 1)  # M_ARENA_MAX: what one thread frees, another uses
 
 from detect import DetectorConfig, open_detector
-from render.export import MeshExport
+from render.export import MeshExport, export_targets
 from render.geometry import geometry_of
-from render.image import ImageSink
+from render.image import ImageSink, folder_targets, frame_targets, write_image
 from render.renderer import VIEWS, open_renderer
 from render.video import OutputConfig, open_video_sink
 from render.virtual_camera import VirtualCamera
@@ -47,6 +47,7 @@ from tracker import __version__
 from tracker.config import load_config, to_toml
 from tracker.container import ends_early
 from tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError
+from tracker.files import check_targets, file_name, new_file, numbered_ends
 from tracker.kernels import load_kernels
 from tracker.log import LOGS, RecordLog, open_log
 from tracker.loop import CameraConfig, FaceTracker, RegressorConfig
@@ -60,6 +61,7 @@ from tracker.source_base import LOOK_S
 from tracker.stages import Stages, format_table
 from tracker.tracks import TrackerConfig
 from tracker.types import FaceTrack, Frame
+from tracker.weights import model_files
 
 # all end a run as Ctrl-C does
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -298,9 +300,12 @@ def toggle_view(view: str, tracker: FaceTracker, renderer) -> None:
 
 
 def save_snapshot(picture, frame: Frame) -> None:
-    """Write what the window shows beside the working folder's other files."""
-    with ImageSink(Path(f"facet-{time.strftime('%Y%m%d-%H%M%S')}-{frame.index}.png")) as sink:
-        sink.write(picture, frame)
+    """Write what the window shows to a new file in the working folder."""
+    stem = f"facet-{time.strftime('%Y%m%d-%H%M%S')}-{frame.index}"
+    for end in numbered_ends():
+        with contextlib.suppress(FileExistsError):
+            write_image(Path(f"{stem}{end}.png"), picture, replace=False)
+            return
 
 
 def path_option(text: str) -> Path:
@@ -395,6 +400,27 @@ def check_outputs(args: argparse.Namespace) -> None:
             raise ConfigError(f"-o {args.output}: expected {known}, or a folder")
 
 
+def check_files(args: argparse.Namespace, config: AppConfig, source: Source, views: tuple[str, ...]) -> None:
+    """Refuse outputs that would replace an input or a file that the user did not name, before anything is written."""
+    named = {option: Path(path) for option, path in (("--log", args.log), ("--profile", args.profile)) if path}
+    unnamed: list[Path] = []
+    sources, with_depth = source.files or (source.name,), source.still and "depth" in views
+    if args.output and args.output.suffix and not args.output.is_dir():
+        named["-o"] = args.output
+        if with_depth:
+            unnamed.append(args.output.with_name(file_name(args.output.stem, "_depth.png")))
+    elif args.output and source.still:
+        unnamed += folder_targets(args.output, sources, with_depth)
+    elif args.output:
+        unnamed += frame_targets(args.output, source.name)
+    if args.export:
+        unnamed += export_targets(args.export, sources, args.at)
+    models = (config.detector.weights, config.regressor.weights, config.regressor.mesh)
+    inputs = [*source.files, *(path for name in models for path in model_files(name))]
+    inputs += [0 if name == "-" else name for name in (args.file, args.config) if name is not None]
+    check_targets(named, unnamed, inputs)
+
+
 def has_display() -> bool:
     """Whether a window can be expected to open here."""
     return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
@@ -457,6 +483,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
             raise ConfigError(f"--sync: expected a camera or a live stream, found {source.name}")
         if source.still and (args.send or args.virtual_camera):
             raise ConfigError(f"{'--send' if args.send else '--virtual-camera'}: images have no time; expected a video")
+        check_files(args, config, source, views)
         senders = [parts.enter_context(Sender(url)) for url in args.send]
         tracker = parts.enter_context(contextlib.closing(build_tracker(config, stages, source.live)))
         out, renderer = Outputs(senders=senders), None
@@ -583,16 +610,8 @@ def report_profile(stages: Stages, summary: Summary, source: Source, path: str, 
         times = ", ".join(f"{name} {delay[f'{name}_ms']:.1f}" for name in ("p50", "p95", "p99", "max"))
         say(f"delay, capture to picture out: {times} ms")
     if path:
-        partial = Path(f"{path}.partial")
-        try:
+        with new_file(path) as partial:
             partial.write_text(json.dumps(stages.chrome_trace(session)), encoding="utf-8")
-            partial.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise SinkError(
-                f"--profile {path}: cannot be written ({error.strerror}); name a file in a folder with room"
-            ) from error
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,17 @@ from render.surface import scale_px_per_mm
 from render.unwrap import seen_share, skin_triangles, texture, vertex_colours
 from tracker.arkit import ArkitBlendshapes
 from tracker.errors import RenderError, SinkError
+from tracker.files import file_name, numbered_ends, same_file
 from tracker.morphable import MorphableModel, project
 from tracker.types import FaceTrack, Frame
+
+LONGEST_END = "_99999.obj"  # the number of the face and the ending
 
 
 class MeshExport:
     """Meshes in a folder, named after the picture, the frame of a video, and the face.
+
+    No file is replaced: where a name is taken, in this run or by a file that exists, the picture's gets a number.
 
     Parameters
     ----------
@@ -63,36 +70,47 @@ class MeshExport:
         if self._frame_index is not None and frame.index != self._frame_index:
             return
         self.done = self._frame_index is not None
-        picture = self._stem(frame)
-        for face in faces:
-            stem = f"{picture}_{face.id}"
+        for picture in _stems(frame.source, self._frame_index):
+            heads = [f"{picture}_{face.id}" for face in faces]
+            files = [self.folder / name for head in heads for name in file_names(head).values()]
+            for path in files:
+                if same_file(path, frame.source):
+                    raise SinkError(f"{path}: the export would replace the input; choose another folder")
+            if picture.lower() not in self._taken and not any(map(os.path.lexists, files)):
+                break
+        self._taken.add(picture.lower())
+        for head, face in zip(heads, faces, strict=True):
             try:
-                for path in (self.folder / name for name in file_names(stem).values()):
-                    with contextlib.suppress(FileNotFoundError):  # a camera is no file
-                        if path.samefile(frame.source):
-                            raise SinkError(f"{path}: the export would replace the input; choose another folder")
-                write_head(head_of(frame.image, face, self._geometry), self.folder, stem)
-            except OSError as error:
-                raise SinkError(f"{self.folder / stem}: cannot be written ({error.strerror or error})") from error
+                write_head(head_of(frame.image, face, self._geometry), self.folder, head)
+            except FileExistsError as error:
+                raise SinkError(f"{self.folder / head}.*: exists, and is not replaced; remove it first") from error
             self.heads += 1
-
-    def _stem(self, frame: Frame) -> str:
-        """A name for the meshes of a picture, without what OBJ files would take for something else."""
-        stem = re.sub(r"[\s\x00-\x1f]+", "_", Path(frame.source.rstrip("/")).stem).lstrip("-") or "picture"
-        if self._frame_index is not None:
-            stem = f"{stem}_{frame.index:06d}"
-        name, number = stem, 1
-        while name.lower() in self._taken:  # pictures of one name, from several folders or of several kinds
-            number += 1
-            name = f"{stem}-{number}"
-        self._taken.add(name.lower())
-        return name
 
     def close(self) -> None:
         """Leave no folder without meshes that this export made."""
         if self._made and not self.heads:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()
+
+
+def _stems(source: str, frame_index: int | None) -> Iterator[str]:
+    """Names for the meshes of a picture, without what OBJ files would take for something else; then numbered ones."""
+    stem = re.sub(r"[\s\x00-\x1f]+", "_", Path(source.rstrip("/")).stem).lstrip("-") or "picture"
+    frame = "" if frame_index is None else f"_{frame_index:06d}"
+    for end in numbered_ends():
+        yield file_name(stem, frame + end + LONGEST_END).removesuffix(LONGEST_END)
+
+
+def export_targets(folder: Path, sources: Iterable[str], frame_index: int | None) -> list[Path]:
+    """The files that exist in a folder under a name that a `MeshExport` gives to a face of one of these sources."""
+    if not folder.is_dir():
+        return []
+    stems: set[str] = set()
+    for source in sources:
+        stems.add(next(stem.lower() for stem in _stems(source, frame_index) if stem.lower() not in stems))
+    mesh = re.compile(rf"(.+)_[1-9]\d*\.({'|'.join(file_names(''))})", re.IGNORECASE)
+    found = ((path, mesh.fullmatch(path.name)) for path in folder.iterdir())
+    return [path for path, match in found if match and match[1].lower() in stems]
 
 
 def head_of(image: np.ndarray, face: FaceTrack, geometry: Geometry) -> Head:

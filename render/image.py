@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from tracker.errors import SinkError
+from tracker.files import discard, file_name, make_partial, new_file, numbered_ends, same_file
 from tracker.types import Frame
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -19,10 +21,11 @@ JPEG_QUALITY = 95
 class ImageSink:
     """Pictures on disk; a context manager. Each gets its name only when it is complete.
 
-    `path` with an image's ending is one file. Without, it is a folder, made where absent, and every picture is named
-    after the image it was drawn from: .jpg for a JPEG, .png for all others; a name taken in this run gets a number.
-    With `numbered`, for the frames of a video, the frame's index goes with the name. A depth map stands beside its
-    picture, as name_depth.png.
+    `path` with an image's ending is one file, which replaces one that exists. Without, it is a folder, made where
+    absent, and every picture is named after the image it was drawn from: .jpg for a JPEG, .png for all others. Nothing
+    in a folder is replaced: a name that is taken, in this run or by a file that exists, gets a number. With `numbered`,
+    for the frames of a video, the frame's index goes with the name. A depth map stands beside its picture, as
+    name_depth.png, and replaces no file either.
 
     Attributes
     ----------
@@ -39,16 +42,12 @@ class ImageSink:
         self._is_folder = self.path.is_dir() or suffix == ""
         if not self._is_folder and suffix not in SUFFIXES:
             raise SinkError(f"{path}: expected a name ending in {', '.join(SUFFIXES)}, or a folder, found {suffix}")
-        folder = self.path if self._is_folder else self.path.parent
         try:
             if self._is_folder:
-                folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / f".facet-{os.getpid()}.partial"
-            probe.open("wb").close()
-            probe.unlink()
+                self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            remedy = "" if folder.is_dir() else "; make the folder first"
-            raise SinkError(f"{folder}: cannot be written ({error.strerror or error}){remedy}") from error
+            raise SinkError(f"{path}: the folder cannot be written ({error.strerror or error})") from error
+        discard(make_partial(self.path / "picture.png" if self._is_folder else self.path))  # as a trial
 
     def __enter__(self) -> ImageSink:
         return self
@@ -62,7 +61,7 @@ class ImageSink:
         Parameters
         ----------
         image : (H, W, 3) uint8, BGR
-        frame : what the picture was drawn from; tells the name within a folder
+        frame : what the picture was drawn from; its source gives the name within a folder
         depth : (H, W) uint16
 
         Raises
@@ -70,52 +69,87 @@ class ImageSink:
         SinkError
             Where the file would replace its own source, is the second under one name, or cannot be written.
         """
-        if self.frames and not self._is_folder:
-            raise SinkError(f"{self.path}: expected one picture, found several; name a folder to write them into")
-        path = self._path_in_folder(frame) if self._is_folder else self.path
-        targets = [(path, image)]
-        if depth is not None:
-            targets.append((path.with_name(f"{path.stem}_depth.png"), depth))
-        for target, pixels in targets:
-            with contextlib.suppress(OSError):
-                if os.path.samefile(target, frame.source):
-                    raise SinkError(f"{target}: the output would replace the input; choose another place")
-            write_image(target, pixels)
+        if not self._is_folder:
+            if self.frames:
+                raise SinkError(f"{self.path}: expected one picture, found several; name a folder to write them into")
+            beside = self.path.with_name(file_name(self.path.stem, "_depth.png"))
+            if same_file(self.path, frame.source) or (depth is not None and same_file(beside, frame.source)):
+                raise SinkError(f"{self.path}: the output would replace the input; choose another place")
+            if depth is not None:
+                try:
+                    write_image(beside, depth, replace=False)
+                except FileExistsError as error:
+                    raise SinkError(f"{beside}: exists, and is not replaced; choose another name") from error
+            write_image(self.path, image)
+            self.frames += 1
+            return self.path
+        index = frame.index if self._numbered else None
+        for name, depth_name in _names(frame.source, index):
+            path, beside = self.path / name, self.path / depth_name
+            if same_file(path, frame.source) or same_file(beside, frame.source):
+                raise SinkError(f"{path}: the output would replace the input; choose another place")
+            wanted = [path] if depth is None else [path, beside]
+            # file systems may take a.png and A.png for one
+            if any(one.name.lower() in self._taken or os.path.lexists(one) for one in wanted):
+                continue
+            try:
+                if depth is not None:
+                    write_image(beside, depth, replace=False)
+                write_image(path, image, replace=False)
+                break
+            except FileExistsError:  # another program was faster
+                continue
+        self._taken |= {name.lower(), depth_name.lower()}
         self.frames += 1
         return path
 
     def close(self) -> None:
         """Nothing is left to do; every picture is complete when `write` returns."""
 
-    def _path_in_folder(self, frame: Frame) -> Path:
-        source = Path(frame.source.rstrip("/"))
-        suffix = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg") else ".png"
-        stem = source.stem or "picture"
-        if self._numbered:
-            stem = f"{stem}_{frame.index:06d}"
-        name, number = f"{stem}{suffix}", 1
-        while name.lower() in self._taken:  # file systems may take a.png and A.png for one
-            number += 1
-            name = f"{stem}-{number}{suffix}"
-        self._taken |= {name.lower(), f"{Path(name).stem}_depth.png".lower()}
-        return self.path / name
+
+def _names(source: str, index: int | None) -> Iterator[tuple[str, str]]:
+    """Names for a picture and its depth map in a folder: the best one, then numbered ones."""
+    path = Path(source.rstrip("/"))
+    suffix = ".jpg" if path.suffix.lower() in (".jpg", ".jpeg") else ".png"
+    frame = "" if index is None else f"_{index:06d}"
+    stem = path.stem or "picture"
+    for end in numbered_ends():
+        yield file_name(stem, f"{frame}{end}{suffix}"), file_name(stem, f"{frame}{end}_depth.png")
 
 
-def write_image(path: Path, image: np.ndarray) -> None:
+def folder_targets(folder: Path, sources: Iterable[str], with_depth: bool) -> list[Path]:
+    """All files that an `ImageSink` of a folder writes for these images where the folder is empty."""
+    taken: set[str] = set()
+    targets = []
+    for source in sources:
+        for name, depth_name in _names(source, None):
+            wanted = [name, depth_name] if with_depth else [name]
+            if not any(one.lower() in taken for one in wanted):
+                break
+        taken |= {name.lower(), depth_name.lower()}
+        targets += [folder / one for one in wanted]
+    return targets
+
+
+def frame_targets(folder: Path, source: str) -> list[Path]:
+    """The files that exist in a folder under a name that an `ImageSink` gives to a frame of this video."""
+    first, _ = next(_names(source, 0))
+    stem, end = first.rsplit("_", 1)
+    frame = re.compile(re.escape(stem) + r"_\d{6,}" + re.escape(Path(end).suffix), re.IGNORECASE)
+    return [path for path in folder.iterdir() if frame.fullmatch(path.name)] if folder.is_dir() else []
+
+
+def write_image(path: Path, image: np.ndarray, replace: bool = True) -> None:
     """Write a picture, (H, W, 3) uint8 BGR or (H, W) uint16, under a temporary name and rename it.
 
     Raises
     ------
     SinkError
         Where the file cannot be written: no such folder, no permission, a full disk.
+    FileExistsError
+        Without `replace`, where the file exists.
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix.lower() != ".png" else []
     _, data = cv2.imencode(path.suffix, image, options)
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    try:
+    with new_file(path, replace=replace) as partial:
         partial.write_bytes(data)
-        os.replace(partial, path)
-    except OSError as error:
-        raise SinkError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        partial.unlink(missing_ok=True)

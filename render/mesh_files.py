@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+from tracker.files import new_file
 
 FLOAT, UINT32, UINT8 = 5126, 5125, 5121  # glTF's component types
 VERTICES, INDICES = 34962, 34963  # and what a buffer is for
@@ -192,8 +195,10 @@ def write_head(head: Head, folder: Path, stem: str) -> None:
 
     Raises
     ------
-    OSError
+    SinkError
         Where a file cannot be written.
+    FileExistsError
+        Where one exists.
     """
     names = file_names(stem)
     files = {
@@ -204,11 +209,6 @@ def write_head(head: Head, folder: Path, stem: str) -> None:
     }
     if head.texture is not None:
         files[names["png"]] = cv2.imencode(".png", head.texture)[1].tobytes()
-    try:
+    with contextlib.ExitStack() as targets:
         for name, data in files.items():
-            (folder / f"{name}.partial").write_bytes(data)
-        for name in files:
-            (folder / f"{name}.partial").replace(folder / name)
-    finally:
-        for name in files:
-            (folder / f"{name}.partial").unlink(missing_ok=True)
+            targets.enter_context(new_file(folder / name, replace=False)).write_bytes(data)

@@ -18,7 +18,8 @@ from render.cpu import CpuRenderer
 from render.geometry import Geometry, geometry_of
 from render.sample import sample_face
 from render.views import VIEWS, Renderer
-from tracker.errors import RenderError
+from tracker.errors import RenderError, SinkError
+from tracker.files import discard, make_partial
 
 __all__ = ["VIEWS", "Renderer", "open_renderer"]
 
@@ -165,8 +166,11 @@ def _keep_choice(path: Path | None, known: dict) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}")
-        partial.write_text(json.dumps({**known, "date": date.today().isoformat()}), encoding="utf-8")
-        partial.replace(path)
-    except OSError:
+        partial = make_partial(path)
+        try:
+            partial.write_text(json.dumps({**known, "date": date.today().isoformat()}), encoding="utf-8")
+            os.replace(partial, path)
+        finally:
+            discard(partial)
+    except (OSError, SinkError):
         pass

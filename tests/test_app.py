@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,10 +18,12 @@ import cv2
 import numpy as np
 import pytest
 
+from app import save_snapshot
 from tests.arkit import ARKIT
 from tests.clips import ffmpeg
 from tests.conftest import ROOT, material
 from tests.program import APP, PARTIAL_LOG, assert_one_line, interrupted_run, records, run
+from tracker.types import Frame
 
 
 @pytest.fixture(scope="session")
@@ -443,8 +446,74 @@ def test_output_into_a_missing_folder(networks, empty_clip, tmp_path):
 
 def test_output_onto_the_input(networks, empty_clip):
     before = empty_clip.read_bytes()
-    assert_one_line(run("-f", empty_clip, "-o", empty_clip, *networks), 1, "empty.mp4")
+    assert_one_line(run("-f", empty_clip, "-o", empty_clip, *networks), 2, "would replace the input")
     assert empty_clip.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("-f clip.mp4 -o soft.mp4", "-o soft.mp4: would replace the input clip.mp4"),
+        ("-f clip.mp4 -o hard.mp4 --log new.jsonl", "-o hard.mp4: would replace the input clip.mp4"),
+        ("-f clip.mp4 --log clip.jsonl", "--log clip.jsonl: would replace the input clip.mp4"),
+        ("-f clip.mp4 --log new.jsonl --profile clip.json", "--profile clip.json: would replace the input clip.mp4"),
+        ("-f clip.mp4 --config set.toml --log set.csv", "--log set.csv: would replace the input set.toml"),
+        ("-f clip.mp4 --log manifest.csv", "would replace the input"),
+        ("-f clip.mp4 -o both.mp4 --log both.jsonl", "is the file of --log, too"),
+        ("-f d -o d", "the output would replace the input d/"),
+        ("-f d/*.bmp -o d", "x.png: exists, and is not replaced"),
+        ("-f d/x.bmp --export d", "x_1.obj: exists, and is not replaced"),
+        ("-f d/x.bmp -o new.png --view depth", "new_depth.png: exists, and is not replaced"),
+        ("-f clip.mp4 -o d", "clip_000007.png: exists, and is not replaced"),
+        ("-f clip.mp4 --export d --at 3 --log new.jsonl", "clip_000003_2.glb: exists, and is not replaced"),
+    ],
+)
+def test_no_output_replaces_an_input_or_a_file_that_was_not_named(networks, empty_clip, tmp_path, options, words):
+    shutil.copy(empty_clip, tmp_path / "clip.mp4")
+    (tmp_path / "soft.mp4").symlink_to("clip.mp4")
+    for name in ("hard.mp4", "clip.jsonl", "clip.json"):
+        os.link(tmp_path / "clip.mp4", tmp_path / name)
+    (tmp_path / "set.toml").write_text("[tracker]\nmax_faces = 2\n")
+    os.link(tmp_path / "set.toml", tmp_path / "set.csv")
+    (tmp_path / "manifest.csv").symlink_to(ROOT / "weights" / "manifest.toml")
+    (tmp_path / "both.mp4").write_bytes(b"mine")
+    os.link(tmp_path / "both.mp4", tmp_path / "both.jsonl")
+    (tmp_path / "d").mkdir()
+    for name in ("d/x.bmp", "d/x.png", "d/clip_000007.png", "new_depth.png"):
+        cv2.imwrite(str(tmp_path / name), np.full((8, 8, 3), len(name), np.uint8))
+    for name in ("d/x_1.obj", "d/clip_000003_2.glb"):
+        (tmp_path / name).write_bytes(b"mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = subprocess.run(
+        [*APP, *map(str, networks), *options.split(), "--no-window", "--quiet"],
+        capture_output=True, text=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert_one_line(done, 2, words)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_snapshots_replace_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda form: "20260102-030405")
+    frame = Frame(7, 0.0, np.zeros((4, 4, 3), np.uint8))
+    for grey in (10, 20, 30):
+        save_snapshot(np.full((4, 4, 3), grey, np.uint8), frame)
+    names = ["facet-20260102-030405-7.png", "facet-20260102-030405-7-2.png", "facet-20260102-030405-7-3.png"]
+    assert [cv2.imread(name)[0, 0, 0] for name in names] == [10, 20, 30]
+    assert sorted(os.listdir(tmp_path)) == sorted(names)
+
+
+def test_explicit_names_are_replaced(networks, empty_clip, tmp_path):
+    for name in ("out.mp4", "log.jsonl", "profile.json"):
+        (tmp_path / name).write_bytes(b"of the last run")
+    options = ["-o", tmp_path / "out.mp4", "--log", tmp_path / "log.jsonl", "--profile", tmp_path / "profile.json"]
+    done = run("-f", empty_clip, *options, "--max-frames", 3, *networks)
+    assert done.returncode == 0, done.stderr
+    assert len(records(tmp_path / "log.jsonl")) == 3
+    assert cv2.VideoCapture(str(tmp_path / "out.mp4")).read()[0]
+    assert json.loads((tmp_path / "profile.json").read_text())["otherData"]
+    assert len(os.listdir(tmp_path)) == 3
 
 
 def test_log_into_a_missing_folder(networks, empty_clip, tmp_path):

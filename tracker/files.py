@@ -8,6 +8,7 @@ it behind; it may be deleted.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -125,6 +126,13 @@ def file_name(stem: str, ending: str) -> str:
     while len(os.fsencode(stem + ending)) > NAME_BYTES:
         stem = stem[:-1]
     return stem + ending
+
+
+def numbered_ends() -> Iterator[str]:
+    """Without end: "", "-2", "-3", ...: what is added to a name until it is free."""
+    yield ""
+    for number in itertools.count(2):
+        yield f"-{number}"
 
 
 def same_file(path: Path | str | int, other: Path | str | int) -> bool:

@@ -75,6 +75,7 @@ class Source:
     kind : "video", "images", "camera", "stream" or "raw"
     name : the path, URL or "camera N" as it may be shown: of a URL without password and query
     address : the path or URL as it was given, which is what to open; never to be shown
+    files : of images, the paths in order
     live : True where only the newest frame is kept and `dropped` counts the others
     reads_ahead : True where a thread of its own reads, so that another one is of no use
     still : True where each frame is a picture of its own
@@ -100,6 +101,7 @@ class Source:
     def __init__(self, name: str, max_frames: int | None = None):
         self.address = name
         self.name = redacted(name)
+        self.files: tuple[str, ...] = ()
         self.dropped = 0
         self.skipped: list[str] = []
         self.notes: list[str] = []

@@ -67,6 +67,7 @@ class ImageFiles(Source):
         self, name: str, paths: list[str], max_frames: int | None = None, config: SourceConfig = SourceConfig()
     ):
         super().__init__(name, max_frames)
+        self.files = tuple(paths)
         self._paths = iter(paths)
         self._config = config
         self.frame_count_hint = int(min(len(paths), self._max_frames))

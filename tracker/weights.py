@@ -116,9 +116,7 @@ def find_entry(path: Path | str, kind: str | None = None) -> WeightsEntry:
     WeightsError
         If the file is missing, unknown to the manifest beside it, of another kind, or its SHA-256 differs.
     """
-    path = Path(path)
-    if not path.is_absolute() and not path.exists():
-        path = ROOT / path
+    path = _located(path)
     if not path.is_file():
         raise WeightsError(f"{path}: expected a model file, found none; {_remedy(path)}")
     manifest = path.parent / MANIFEST_NAME
@@ -131,6 +129,21 @@ def find_entry(path: Path | str, kind: str | None = None) -> WeightsEntry:
         raise WeightsError(f"{path}: expected a {kind}, found a {entry.kind}; name another file")
     check_sha256(entry)
     return entry
+
+
+def model_files(path: Path | str) -> list[Path]:
+    """A model file, the manifest beside it and the files that this names, whether they exist or not."""
+    path = _located(path)
+    manifest = path.parent / MANIFEST_NAME
+    try:
+        return [path, manifest, *(entry.path for entry in load_manifest(manifest).values())]
+    except WeightsError:
+        return [path, manifest]
+
+
+def _located(path: Path | str) -> Path:
+    path = Path(path)
+    return path if path.is_absolute() or path.exists() else ROOT / path
 
 
 def check_sha256(entry: WeightsEntry) -> None:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from render.export import MeshExport, head_of
+from render.export import MeshExport, export_targets, head_of
 from render.geometry import geometry_of
 from render.unwrap import SIDE_PX, seen_share
 from tests.arkit import ARKIT
@@ -233,11 +233,40 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path):
 @pytest.mark.parametrize(
     ("source", "stem"), [("my old  photo.jpg", "my_old_photo"), ("-", "picture"), ("camera 0", "camera_0")]
 )
-def test_names_that_obj_files_can_hold_and_may_be_written_again(tmp_path, source, stem):
-    for _ in range(2):
+def test_names_that_obj_files_can_hold_and_that_are_never_replaced(tmp_path, source, stem):
+    found = {}
+    for names in ({f"{stem}_1"}, {f"{stem}_1", f"{stem}-2_1"}):
         export = MeshExport(tmp_path, GEOMETRY, None)
         export.write(Frame(0, 0.0, ramp(), source=source), (a_face(),))
-        assert {path.stem for path in tmp_path.iterdir()} == {f"{stem}_1"}
+        assert {path.stem for path in tmp_path.iterdir()} == names
+        assert all((tmp_path / name).read_bytes() == data for name, data in found.items())
+        found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert b"mtllib " + f"{stem}-2_1.mtl".encode() in found[f"{stem}-2_1.obj"]
+
+
+@pytest.mark.parametrize("end", ["obj", "mtl", "png", "ply", "glb"])
+def test_a_file_of_any_kind_keeps_its_name(tmp_path, end):
+    (tmp_path / f"me_1.{end}").write_bytes(b"mine")
+    export = MeshExport(tmp_path, GEOMETRY, None)
+    export.write(Frame(0, 0.0, ramp(), source="x/me.jpg"), (a_face(),))
+    assert (tmp_path / f"me_1.{end}").read_bytes() == b"mine"
+    assert {path.stem for path in tmp_path.iterdir()} == {"me_1", "me-2_1"}
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+@pytest.mark.parametrize("frame_index", [None, 4])
+def test_files_that_an_export_would_replace(tmp_path, frame_index):
+    assert export_targets(tmp_path / "none", ["me.jpg"], frame_index) == []
+    export = MeshExport(tmp_path, GEOMETRY, frame_index)
+    for source in ("x/me.jpg", "y/Me.png", "x/" + "n" * 251 + ".png"):
+        export.write(Frame(4, 0.0, ramp(), source=source), (a_face(), replace(a_face(), id=12)))
+    written = sorted(tmp_path.iterdir())
+    assert len(written) == 30
+    assert max(len(path.name) for path in written) <= 255
+    for name in ("me_01.png", "me.png", "you_1.png", "me_1.jpg", "me_1.txt", "me_x.obj"):
+        (tmp_path / name).write_bytes(b"")
+    sources = ["x/me.jpg", "y/Me.png", "x/" + "n" * 251 + ".png"]
+    assert sorted(export_targets(tmp_path, sources, frame_index)) == written
 
 
 def test_a_picture_wider_than_remapping_can_address(tmp_path):
@@ -252,13 +281,13 @@ def test_a_picture_wider_than_remapping_can_address(tmp_path):
 
 def test_a_full_disk_leaves_no_half_head(tmp_path, monkeypatch):
     def write(path, data, known=Path.write_bytes):
-        if path.name.endswith(".obj.partial"):
+        if path.name.endswith(".partial.obj"):
             raise OSError(errno.ENOSPC, "No space left on device")
         return known(path, data)
 
     monkeypatch.setattr(Path, "write_bytes", write)
     export = MeshExport(tmp_path / "heads", GEOMETRY, None)
-    with pytest.raises(SinkError, match=r"me_1: cannot be written \(No space left"):
+    with pytest.raises(SinkError, match=r"me_1\.obj: cannot be written \(No space left"):
         export.write(Frame(0, 0.0, ramp(), source="me.jpg"), (a_face(),))
     assert not list((tmp_path / "heads").iterdir())
     export.close()

@@ -1,12 +1,14 @@
 """Pictures written: names, depth maps, and what is refused."""
 
+import errno
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from render.image import ImageSink
+from render.image import ImageSink, folder_targets, frame_targets
 from tracker.errors import SinkError
 from tracker.types import Frame
 
@@ -40,9 +42,76 @@ def test_a_folder_is_made_and_names_do_not_collide(tmp_path):
     folder = tmp_path / "new" / "folder"
     with ImageSink(folder) as sink:
         names = [sink.write(PICTURE, frame(source), np.zeros((4, 6), np.uint16)).name for source in sources]
-    assert names == ["a.jpg", "a.png", "a-2.png", "A-3.png", "b.png", "b_depth-2.png", "c.jpg", "d.png"]
-    assert len({name.lower() for name in os.listdir(folder)}) == len(os.listdir(folder))
+    assert names == ["a.jpg", "a-2.png", "a-3.png", "A-4.png", "b.png", "b_depth-2.png", "c.jpg", "d.png"]
+    assert len({name.lower() for name in os.listdir(folder)}) == 2 * len(names)
 
+
+def test_names_without_depth_maps(tmp_path):
+    with ImageSink(tmp_path) as sink:
+        names = [sink.write(PICTURE, frame(source)).name for source in ("x/a.jpg", "x/a.png", "y/a.bmp", "x/A.PNG")]
+    assert names == ["a.jpg", "a.png", "a-2.png", "A-3.png"]
+
+
+def test_no_file_of_a_folder_is_replaced(tmp_path):
+    mine = {name: name.encode() for name in ("a.png", "a-2.png", "b_depth.png", "clip_000000.png")}
+    for name, data in mine.items():
+        (tmp_path / name).write_bytes(data)
+    depth = np.zeros((4, 6), np.uint16)
+    with ImageSink(tmp_path) as sink:
+        names = [sink.write(PICTURE, frame("x/a.png")).name, sink.write(PICTURE, frame("x/b.png"), depth).name]
+    with ImageSink(tmp_path, numbered=True) as sink:
+        names.append(sink.write(PICTURE, frame("clip.mp4")).name)
+    assert names == ["a-3.png", "b-2.png", "clip_000000-2.png"]
+    assert sorted(os.listdir(tmp_path)) == sorted([*mine, *names, "b-2_depth.png"])
+    assert all((tmp_path / name).read_bytes() == data for name, data in mine.items())
+
+
+def test_a_depth_map_replaces_nothing(tmp_path):
+    (tmp_path / "out_depth.png").write_bytes(b"mine")
+    with ImageSink(tmp_path / "out.png") as sink, pytest.raises(SinkError, match=r"out_depth\.png: exists"):
+        sink.write(PICTURE, frame(), np.zeros((4, 6), np.uint16))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"out_depth.png": b"mine"}
+
+
+def test_two_runs_into_one_folder(tmp_path, monkeypatch):
+    """A file that another program makes between the choice of a name and the end is not replaced."""
+    known = os.path.lexists
+    with ImageSink(tmp_path) as sink:
+        (tmp_path / "a.png").write_bytes(b"theirs")
+        monkeypatch.setattr(os.path, "lexists", lambda path: str(path) != str(tmp_path / "a.png") and known(path))
+        assert sink.write(PICTURE, frame("a.png")).name == "a-2.png"
+    assert (tmp_path / "a.png").read_bytes() == b"theirs"
+    assert sorted(os.listdir(tmp_path)) == ["a-2.png", "a.png"]
+
+
+def test_the_longest_names(tmp_path):
+    source = "x/" + "n" * 251 + ".png"
+    with ImageSink(tmp_path) as sink:
+        for _ in range(2):
+            sink.write(PICTURE, frame(source), np.zeros((4, 6), np.uint16))
+    with ImageSink(tmp_path, numbered=True) as sink:
+        sink.write(PICTURE, frame(source, 7))
+    ends = {name.lstrip("n"): len(name) for name in os.listdir(tmp_path)}
+    assert ends == dict.fromkeys([".png", "_depth.png", "-2.png", "-2_depth.png", "_000007.png"], 255)
+
+
+def test_files_that_a_folder_will_hold(tmp_path):
+    sources = ["x/a.jpg", "x/a.png", "y/a.png", "z/b.webp"]
+    for with_depth in (False, True):
+        folder = tmp_path / str(with_depth)
+        with ImageSink(folder) as sink:
+            for source in sources:
+                sink.write(PICTURE, frame(source), np.zeros((4, 6), np.uint16) if with_depth else None)
+        assert sorted(folder_targets(folder, sources, with_depth)) == sorted(folder.iterdir())
+    folder = tmp_path / "frames"
+    assert frame_targets(folder, "a [1].mp4") == []
+    with ImageSink(folder, numbered=True) as sink:
+        for index in (0, 1234567):
+            sink.write(PICTURE, frame("a [1].mp4", index))
+    frames = sorted(folder.iterdir())
+    for name in ("a [1].png", "a [1]_12.png", "b [1]_000000.png", "a [1]_000000.jpg", "a 1_000000.png"):
+        (folder / name).write_bytes(b"")
+    assert sorted(frame_targets(folder, "a [1].mp4")) == frames
 
 def test_frames_of_a_video_are_numbered(tmp_path):
     with ImageSink(tmp_path, numbered=True) as sink:
@@ -73,6 +142,7 @@ def test_a_second_picture_under_one_name(tmp_path):
         ("out.gif", r"expected a name ending in .* found \.gif"),
         ("missing/out.png", "make the folder first"),
         ("file/x", "cannot be written"),
+        ("folder.png/x.png", "make the folder first"),
     ],
 )
 def test_what_cannot_be_written_is_refused_at_once(tmp_path, name, message):
@@ -81,9 +151,12 @@ def test_what_cannot_be_written_is_refused_at_once(tmp_path, name, message):
         ImageSink(tmp_path / name)
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk(tmp_path):
-    (tmp_path / "out.partial.png").symlink_to("/dev/full")
+def test_a_full_disk(tmp_path, monkeypatch):
+    def write(path, data, known=Path.write_bytes):
+        known(path, data[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write)
     with ImageSink(tmp_path / "out.png") as sink, pytest.raises(SinkError, match="No space left on device"):
         sink.write(PICTURE, frame())
     assert os.listdir(tmp_path) == []
