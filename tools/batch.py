@@ -2,8 +2,9 @@
 
 Each file is tracked by an app.py of its own, with OPTIONS, into DIR/NAME.mp4 and DIR/NAME.jsonl, so the results are
 app.py's. As many run at once as there are cores, or as a Ray cluster has (`pip install ray`; files and project must lie
-at the same place on every machine of it). What DIR holds already is skipped, so that the same command goes on after an
-interruption. A file that fails does not stop the rest; the exit status then is 1.
+at the same place on every machine of it). A file whose NAME.jsonl exists is skipped, so that the same command goes on
+after an interruption. No file in DIR is replaced: where NAME.mp4 exists without a log, or is an input, the exit status
+is 2, before anything is written. A file that fails does not stop the rest; the exit status then is 1.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from tracker.address import redacted
+from tracker.errors import ConfigError, SinkError
+from tracker.files import check_targets, file_name, publish
 from tracker.weights import ROOT
 
 Job = tuple[str, str, bool, tuple[str, ...]]  # file, output folder, whether a video is written, options of app.py
@@ -29,7 +32,7 @@ Result = tuple[str, bool, str]  # file, whether it is done, a line about it
 
 def log_of(file: str, folder: str) -> Path:
     """The log of a file; it gets its name last, so where it is, all is done."""
-    return Path(folder) / f"{Path(redacted(file)).stem}.jsonl"
+    return Path(folder) / file_name(Path(redacted(file)).stem, ".jsonl")
 
 
 CANCEL_S = 10.0  # how long an interrupted run on Ray waits for its tasks to tidy up
@@ -79,20 +82,32 @@ def track_file(job: Job, run: Callable[[Sequence[str]], tuple[int, str]] | None 
     log = log_of(file, folder)
     run = run or Processes().run
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{log.stem}.partial-", dir=folder) as scratch:
-            written = [Path(scratch) / log.name]
-            command = [sys.executable, str(ROOT / "app.py"), "-f", file, "--log", str(written[0]), "--quiet"]
-            if with_video:
-                written.insert(0, Path(scratch) / f"{log.stem}.mp4")
-                command += ["-o", str(written[0])]
-            status, errors = run([*command, "--no-window", *options])
-            if status:
-                lines = [line for line in errors.splitlines() if line.strip()]
-                return file, False, lines[-1] if lines else f"app.py ended with status {status}"
-            for path in written:
-                shutil.move(path, log.parent / path.name)
+        scratch = Path(tempfile.mkdtemp(prefix=".facet-", suffix=".partial", dir=folder))
     except OSError as error:
         return file, False, f"{folder}: {error.strerror or error}"
+    kept = False
+    try:
+        written = [scratch / log.name]
+        command = [sys.executable, str(ROOT / "app.py"), "-f", file, "--log", str(written[0]), "--quiet"]
+        if with_video:
+            written.insert(0, scratch / f"{log.stem}.mp4")
+            command += ["-o", str(written[0])]
+        status, errors = run([*command, "--no-window", *options])
+        if status:
+            kept = status == 1 and any(scratch.glob(".facet-*"))  # what app.py could not give its name, and named
+            lines = [line for line in errors.splitlines() if line.strip()]
+            return file, False, lines[-1] if lines else f"app.py ended with status {status}"
+        kept = True
+        for path in written:
+            publish(path, log.parent / path.name, replace=False)
+        kept = False
+    except SinkError as error:
+        return file, False, str(error)
+    except FileExistsError:
+        return file, False, f"{log.parent / path.name}: exists, and is not replaced; {path} holds the complete file"
+    finally:
+        if not kept:
+            shutil.rmtree(scratch, ignore_errors=True)
     return file, True, str(log)
 
 
@@ -141,6 +156,37 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def files_to_track(files: Sequence[str], folder: str, with_video: bool, options: Sequence[str]) -> list[str]:
+    """The files that have no log yet.
+
+    Raises
+    ------
+    ConfigError
+        Where an output would replace an input, an existing file or another output, or an option names an output too.
+    """
+    from app import parse_args  # takes half a second
+
+    given = parse_args(["-f", "-", *options])
+    if given.file != "-" or given.output or given.log:
+        raise ConfigError("options after --: -f, -o and --log are given by tools.batch; leave them out")
+    if given.profile and len(files) > 1:
+        raise ConfigError(f"options after --: each file would replace --profile {given.profile}; give no PATH")
+    owners: dict[str, str] = {}
+    for file in files:
+        log = log_of(file, folder)
+        first = owners.setdefault(str(log).lower(), file)  # file systems may take A.jsonl and a.jsonl for one
+        if first != file:
+            both = f"{redacted(first)} and {redacted(file)}"
+            raise ConfigError(f"{both} would both write {log}; give them folders of their own")
+    logs = {file: log_of(file, folder) for file in files}
+    pending = [file for file in files if not logs[file].exists()]
+    targets = [logs[file] for file in pending]
+    if with_video:
+        targets += [log.with_suffix(".mp4") for log in targets]
+    check_targets({}, targets, [*files, *([given.config] if given.config else [])])
+    return pending
+
+
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     split = argv.index("--") if "--" in argv else len(argv)
@@ -153,24 +199,22 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv[:split])
     if args.jobs < 1:
         parser.error(f"--jobs must be at least 1, got {args.jobs}")
-    owners: dict[Path, str] = {}
-    for file in args.files:
-        log = log_of(file, args.output)
-        if log in owners:
-            both = f"{redacted(owners[log])} and {redacted(file)}"
-            parser.error(f"{both} would both write {log}; give them folders of their own")
-        owners[log] = file
+    options = tuple(argv[split + 1 :])
+    try:
+        pending = files_to_track(list(dict.fromkeys(args.files)), args.output, not args.no_video, options)
+    except ConfigError as error:
+        print(f"tools.batch: {error}", file=sys.stderr)
+        return 2
     try:
         os.makedirs(args.output, exist_ok=True)
     except OSError as error:
         parser.error(f"-o {args.output}: cannot be made ({error.strerror})")
     folder = str(Path(args.output).resolve())
-    pending = [file for log, file in owners.items() if not log.exists()]
-    if skipped := len(args.files) - len(pending):
+    if skipped := len(dict.fromkeys(args.files)) - len(pending):
         print(f"{skipped} done already")
     if args.ray:
         pending = [str(Path(file).resolve()) for file in pending]  # the machines there have other working folders
-    jobs = [(file, folder, not args.no_video, tuple(argv[split + 1 :])) for file in pending]
+    jobs = [(file, folder, not args.no_video, options) for file in pending]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     failed = 0
     try:

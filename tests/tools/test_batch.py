@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
 import types
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -64,10 +66,74 @@ def test_what_is_done_is_skipped_and_what_fails_is_told_in_a_line(clips, network
 
 
 def test_two_files_of_one_name_are_refused(tmp_path, capsys):
-    with pytest.raises(SystemExit) as end:
-        batch.main(["a/x.mp4", "b/x.mov", "-o", str(tmp_path / "out")])
-    assert end.value.code == 2
-    assert "a/x.mp4 and b/x.mov" in capsys.readouterr().err
+    for second in ("b/x.mov", "b/X.mp4"):
+        assert batch.main(["a/x.mp4", second, "-o", str(tmp_path / "out")]) == 2
+        assert f"a/x.mp4 and {second}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "words"),
+    [
+        (["d/a.mp4", "d/b.mp4"], [], "d/a.mp4: the output would replace the input d/a.mp4"),
+        (["d/a.mp4", "e/link.mov"], [], "e/link.mp4: the output would replace the input e/link.mov"),
+        (["e/hard.mov"], [], "e/hard.mp4: exists"),
+        (["d/a.mp4", "e/c.mov"], [], "c.mp4: exists, and is not replaced"),
+        (["d/a.mp4"], ["--log", "d/a.mp4"], "-f, -o and --log are given by tools.batch"),
+        (["d/a.mp4"], ["--out", "x.mp4"], "-f, -o and --log are given by tools.batch"),
+        (["d/a.mp4", "d/b.mp4"], ["--profile", "p.json"], "each file would replace --profile p.json"),
+    ],
+)
+def test_inputs_and_files_of_the_user_stay(tmp_path, monkeypatch, capsys, files, options, words):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("d", "e"):
+        (tmp_path / folder).mkdir()
+    for name in ("d/a.mp4", "d/b.mp4", "e/c.mov", "e/c.mp4", "e/hard.mp4", "e/link.mp4"):
+        (tmp_path / name).write_bytes(name.encode())
+    os.link("e/link.mp4", "e/link.mov")
+    os.link("d/b.mp4", "e/hard.mov")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    output = "d" if files == ["d/a.mp4", "d/b.mp4"] else "e"
+    assert batch.main([*files, "-o", output, "--", *options]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_file_that_appears_meanwhile_stays_and_the_result_is_kept(tmp_path):
+    (tmp_path / "out").mkdir()
+
+    def run(command):
+        for option in ("-o", "--log"):
+            Path(command[command.index(option) + 1]).write_bytes(b"result")
+        (tmp_path / "out" / "x.mp4").write_bytes(b"mine")
+        return 0, ""
+
+    _, done, line = batch.track_file(("x.mov", str(tmp_path / "out"), True, ()), run)
+    assert not done and "x.mp4: exists, and is not replaced" in line
+    kept = Path(line.split("; ")[1].removesuffix(" holds the complete file"))
+    assert kept.read_bytes() == b"result"
+    assert (tmp_path / "out" / "x.mp4").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(("status", "left"), [(1, True), (130, False), (-9, False)])
+def test_what_the_program_kept_is_kept(tmp_path, status, left):
+    def run(command):
+        partial = Path(command[command.index("-o") + 1]).with_name(".facet-0123.partial.mp4")
+        partial.write_bytes(b"result")
+        return status, f"app.py: x.mp4: cannot be replaced; {partial} holds the complete file\n"
+
+    _, done, _ = batch.track_file(("x.mov", str(tmp_path), True, ()), run)
+    assert not done
+    assert [path.read_bytes() for path in tmp_path.glob(".facet-*/.facet-*")] == [b"result"] * left
+    assert left or not list(tmp_path.iterdir())
+
+
+def test_the_longest_names(networks, tmp_path):
+    clip = make_clip(tmp_path / ("n" * 251 + ".mp4"))
+    out = tmp_path / "out"
+    assert batch.main([clip, clip, "-o", str(out), *options(networks)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["n" * 249 + ".jsonl", "n" * 249 + ".mp4"]
 
 
 def test_no_ray_is_told(clips, tmp_path, monkeypatch, capsys):
@@ -133,7 +199,7 @@ def interrupt_a_long_run(tmp_path, arguments):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while not list(out.glob(".long.partial-*/*partial*")) and time.monotonic() < deadline:
+    while not list(out.glob(".facet-*.partial/.facet-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
