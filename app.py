@@ -68,14 +68,16 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 PATIENCE_S = 1.0  # a signal that comes so long after the first one says that the run does not end by itself
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+VIEW_KEYS = [f"{digit} {view}" for digit, view in enumerate(VIEWS, start=1)]
 KEYS_HELP = (
     "q, Esc  quit",
-    "space  pause",
-    "1-9  views on and off",
+    "space  pause and go on; next image",
+    *("   ".join(VIEW_KEYS[start : start + 3]) for start in range(0, len(VIEW_KEYS), 3)),
     "s  snapshot",
     "r  detect again",
     "h  this help",
 )
+SENDING_S = 5.0  # after which a run says where datagrams go
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,30 @@ class Progress:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def run(source: Source, tracker: FaceTracker, renderer, out: Outputs, stages, progress, summary, sync: bool):
+class Notices:
+    """Lines on stderr, each once: faces are left out; where datagrams go."""
+
+    def __init__(self, tracker: FaceTracker, max_faces: int, senders: list[Sender], progress: Progress, enabled: bool):
+        self._tracker, self._max_faces, self._senders = tracker, max_faces, list(senders)
+        self._progress, self._enabled = progress, enabled
+        self._more_faces, self._start_s = False, time.monotonic()
+
+    def __call__(self) -> None:
+        if self._tracker.left_out and not self._more_faces:
+            self._more_faces = True
+            self._print(f"more faces were detected than are tracked (at most {self._max_faces}); --faces N allows more")
+        if self._senders and time.monotonic() - self._start_s > SENDING_S:
+            for sender in self._senders:
+                self._print(sender.status)
+            self._senders = []
+
+    def _print(self, line: str) -> None:
+        if self._enabled:
+            self._progress.close()
+            print(f"app.py: {line}", file=sys.stderr, flush=True)
+
+
+def run(source: Source, tracker: FaceTracker, renderer, out: Outputs, stages, progress, notices, summary, sync: bool):
     """The whole of facet: every frame is read, tracked, drawn, shown, sent, written and recorded."""
     pace = EvenDelay() if sync else Pace(source, enabled=out.live and not source.live and not source.still)
     with frames_of(source) as frames:
@@ -182,13 +207,14 @@ def run(source: Source, tracker: FaceTracker, renderer, out: Outputs, stages, pr
                     out.camera.show(picture)
             if out.window:
                 with stages("draw"):
-                    out.window.show(frame.image, faces, stages.last_ms("frame"))
+                    out.window.show(frame.image, faces, latency_ms(frame, tracker, stages))
             if out.log:
                 out.log.write(frame_record(frame, faces))
             if out.export:
                 out.export.write(frame, faces)
             summary.add(frame, faces)
             progress(summary.frames)
+            notices()
             if out.export and out.export.done and not (out.sink or out.live or out.log):
                 break
             if out.window and not handle_keys(out.window, tracker, renderer, source, frame):
@@ -261,6 +287,18 @@ class EvenDelay:
         self._sleep(max(0.0, delay_s - needed_s))
 
 
+def latency_ms(frame: Frame, tracker: FaceTracker, stages: Stages) -> float:
+    """Time until a frame is shown: of a live one from its capture, of a file's from its decoding, without the pacing.
+
+    Its drawing is about to begin and counts as that of the frame before.
+    """
+    if frame.captured_s is not None:
+        until_now_ms = 1000 * (time.monotonic() - frame.captured_s)
+    else:
+        until_now_ms = stages.last_ms("step_detect" if tracker.detected else "step")
+    return until_now_ms + stages.last_ms("draw")
+
+
 def handle_keys(window, tracker: FaceTracker, renderer, source: Source, frame: Frame) -> bool:
     """Do what the keys say; False to quit. A pause, which each image begins with, lasts until space is pressed."""
     paused = source.still
@@ -275,14 +313,12 @@ def handle_keys(window, tracker: FaceTracker, renderer, source: Source, frame: F
             elif key == "h":
                 window.toggle_help()
             elif key == "s":
-                try:
-                    save_snapshot(window.snapshot(), frame)
-                except SinkError as error:  # no reason to stop the session
-                    print(f"app.py: snapshot: {error}", file=sys.stderr)
+                take_snapshot(window, frame)
             elif key.isdigit() and 0 < int(key) <= len(VIEWS):
                 toggle_view(VIEWS[int(key) - 1], tracker, renderer)
         if window.closed or source.stopped:
             return False
+        window.status = ("space: next image" if source.still else "paused, space: go on") if paused else ""
         if not paused:
             return True
         window.redraw()
@@ -299,13 +335,23 @@ def toggle_view(view: str, tracker: FaceTracker, renderer) -> None:
     tracker.with_vertices = renderer.needs_vertices
 
 
-def save_snapshot(picture, frame: Frame) -> None:
-    """Write what the window shows to a new file in the working folder."""
+def take_snapshot(window, frame: Frame) -> None:
+    """Save what the window shows and say so there; a failure is no reason to stop the session."""
+    try:
+        window.note(f"saved {save_snapshot(window.snapshot(), frame)}")
+    except SinkError as error:
+        window.note("the snapshot could not be written")
+        print(f"app.py: snapshot: {error}", file=sys.stderr)
+
+
+def save_snapshot(picture, frame: Frame) -> Path:
+    """Write what the window shows to a new file in the working folder; returns its path."""
     stem = f"facet-{time.strftime('%Y%m%d-%H%M%S')}-{frame.index}"
     for end in numbered_ends():
+        path = Path(f"{stem}{end}.png")
         with contextlib.suppress(FileExistsError):
-            write_image(Path(f"{stem}{end}.png"), picture, replace=False)
-            return
+            write_image(path, picture, replace=False)
+            return path
 
 
 def path_option(text: str) -> Path:
@@ -511,6 +557,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         say(f"networks: {tracker.provider}, {config.runtime.threads} thread(s){drawn}")
         progress = Progress(source.frame_count_hint, enabled=not args.quiet and sys.stderr.isatty() and not out.window)
         parts.callback(progress.close)
+        notices = Notices(tracker, config.tracker.max_faces, senders, progress, enabled=not args.quiet)
         summary = Summary()
         # all that is there stays: searching it for garbage would hold up a frame by many ms
         gc.freeze()
@@ -519,7 +566,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
             LIBC.malloc_trim(0)  # what loading took and gave back
         try:
             with signals_stop(source):
-                run(source, tracker, renderer, out, stages, progress, summary, args.sync)
+                run(source, tracker, renderer, out, stages, progress, notices, summary, args.sync)
         finally:
             with uninterrupted():  # an output that was interrupted is finished all the same
                 parts.close()

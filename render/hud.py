@@ -1,4 +1,4 @@
-"""The few words over the picture in a window: how fast, how many faces, which keys."""
+"""The text over the image in a window: frame rate, latency, number of faces, keys."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class FrameRate:
         return (len(self._times_s) - 1) / max(self._times_s[-1] - self._times_s[0], 1e-9)
 
 
-def hud_line(fps: float, frame_ms: float | None, faces: int) -> str:
-    """What the window says of the session."""
+def hud_line(fps: float, latency_ms: float | None, faces: int) -> str:
+    """The first line of text; `latency_ms` is the time from the capture of a frame, or from its decoding, to now."""
     parts = [f"{fps:.0f} fps"] if fps else []
-    if frame_ms is not None:
-        parts.append(f"{frame_ms:.1f} ms")
+    if latency_ms is not None:
+        parts.append(f"latency {latency_ms:.0f} ms")
     parts.append("no face" if not faces else f"{faces} face{'s' * (faces != 1)}")
     return "   ".join(parts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Sequence
 
 import cv2
@@ -18,6 +19,7 @@ from tracker.types import FaceTrack
 
 SCREEN_SHARE = 0.8  # a window opens no larger than this part of the screen
 DEFAULT_SIZE_WH = (960, 540)
+NOTE_S = 2.0  # how long a note is shown
 NO_DISPLAY = (
     "expected a display to open a window on, found none; write a file with -o OUT, or --log PATH without a window"
 )
@@ -56,7 +58,12 @@ class WindowUnavailable(RenderError):
 
 
 class Window:
-    """What both kinds of window have in common."""
+    """What both kinds of window have in common.
+
+    Attributes
+    ----------
+    status : a line of text that is shown until it is changed, as "paused"; "" for none
+    """
 
     def __init__(self, renderer: Renderer, help_lines: Sequence[str], mirror: bool):
         self._renderer = renderer
@@ -64,28 +71,34 @@ class Window:
         self._mirror = mirror
         self._with_help = False
         self._rate = FrameRate()
-        self._line = ""
+        self._line = self.status = self._note = ""
+        self._note_end_s = 0.0
         self._shown: tuple[np.ndarray, tuple[FaceTrack, ...]] | None = None
         self._text: tuple[tuple[tuple[str, ...], float], np.ndarray] | None = None
 
-    def show(self, image: np.ndarray, tracks: Sequence[FaceTrack], frame_ms: float | None = None) -> None:
+    def show(self, image: np.ndarray, tracks: Sequence[FaceTrack], latency_ms: float | None = None) -> None:
         """Draw a frame.
 
         Parameters
         ----------
         image : (H, W, 3) uint8, BGR
         tracks : its faces
-        frame_ms : what the frame has cost, for the HUD; left out where None
+        latency_ms : shown as text; left out where None
         """
         self._rate.tick()
         self._shown = image, tuple(tracks)
-        self._line = hud_line(self._rate.fps, frame_ms, len(tracks))
+        self._line = hud_line(self._rate.fps, latency_ms, len(tracks))
         self.redraw()
 
     def redraw(self) -> None:
         """Draw the last frame again, with the views that are on now."""
         if self._shown is not None and not self.closed:
             self._redraw(*self._shown)
+
+    def note(self, text: str) -> None:
+        """Show a line of text for two seconds."""
+        self._note, self._note_end_s = text, time.monotonic() + NOTE_S
+        self.redraw()
 
     def toggle_help(self) -> None:
         """Show or hide the list of keys."""
@@ -107,7 +120,10 @@ class Window:
 
     def _words(self, scale: float) -> np.ndarray:
         """HUD and help as a picture, made anew only when they change."""
-        lines = (self._line, "", *self._help_lines) if self._with_help else (self._line,)
+        note = self._note if time.monotonic() < self._note_end_s else ""
+        lines = tuple(line for line in (self._line, self.status, note) if line)
+        if self._with_help:
+            lines += ("", *self._help_lines)
         key = lines, scale
         if self._text is None or self._text[0] != key:
             self._text = key, text_picture(lines, scale)

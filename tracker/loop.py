@@ -128,6 +128,7 @@ class FaceTracker:
         self._beside = ThreadPoolExecutor(1, "facet-detector") if live else None
         self.with_vertices = False  # whether `step` fills FaceTrack.vertices
         self.detected = False  # whether the detector ran in the last step
+        self.left_out = False  # whether a detection has found more faces than `TrackerConfig.max_faces`
         self.reset()
 
     @classmethod
@@ -291,7 +292,8 @@ class FaceTracker:
             elif slot.seen.thumbnail is not slot.appearance.last:
                 self._tracks.carry_on(slot, slot.seen)
                 slot.usual_px_per_mm = slot.seen.pose.scale_px_per_mm
-        room = self._config.max_faces - len(self._tracks.active)
+        # one more than there is room for shows whether faces are left out
+        room = self._config.max_faces - len(self._tracks.active) + (not self.left_out)
         boxes = [box for box in boxes if not self._tracks.is_covered(rectangle_of(box))][:room]
         spec = self._regressor.crop_spec
         # the box crop is loose: its landmarks place the crop that counts
@@ -302,7 +304,10 @@ class FaceTracker:
         for seen in self._observe(frame.image, rois, closely=True):
             believed = seen.score is None or seen.score >= self._config.start_score
             if believed and is_plausible(seen, size_wh, self._config) and not self._tracks.is_covered(seen.box):
-                self._tracks.start(seen, frame.time_s)
+                if self._tracks.has_room:
+                    self._tracks.start(seen, frame.time_s, confirmed=frame.still)
+                else:
+                    self.left_out = True
 
     def _observe(self, image: np.ndarray, rois: Sequence[Roi], closely: bool = False) -> list[Observation]:
         """What the network tells of crops; `closely`: the means of several looks at each."""

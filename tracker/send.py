@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from tracker.types import FaceTrack, Frame
 from tracker.vmc import vmc_packets
 
 SCHEMES = ("osc", "osf")
+REFUSED_S = 2.0  # systems report refused datagrams to a sender at least once a second
 EXPECTED = "expected osc://host:port (VMC) or osf://host:port (OpenSeeFace)"
 
 
@@ -39,7 +41,11 @@ def parse_receiver(url: str) -> tuple[str, str, int]:
 class Sender:
     """Sends what is tracked to `url`, whether or not somebody listens; a context manager.
 
-    A datagram that cannot go out now is dropped: the next frame says more. `trouble` tells of them.
+    A datagram that cannot go out now is dropped: the next frame follows. `trouble` reports them.
+
+    Attributes
+    ----------
+    sent, dropped : how many datagrams
 
     Raises
     ------
@@ -51,7 +57,7 @@ class Sender:
 
     def __init__(self, url: str):
         self._scheme, host, port = parse_receiver(url)
-        self._url, self._numbers = url, Numbers()
+        self._url, self._receiver, self._numbers = url, f"{host}, port {port}", Numbers()
         self._told = 0  # number of the face that moves the avatar of VMC, which has one head
         self.sent, self.dropped, self._reason = 0, 0, ""
         try:
@@ -61,6 +67,7 @@ class Sender:
             raise SinkError(f"--send {url}: {host} is not known here ({reason}); give a name or an address") from error
         # most receivers listen to IPv4 alone, and localhost is both
         family, kind, protocol, _, self._address = min(found, key=lambda one: one[0] != socket.AF_INET)
+        self._connected, self._refused_s = False, -math.inf
         self._socket = socket.socket(family, kind, protocol)
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
@@ -69,11 +76,23 @@ class Sender:
         """Tell of the faces of a frame."""
         for packet in self._packets(frame, faces):
             try:
-                self._socket.sendto(packet, self._address)
+                self._send(packet)
                 self.sent += 1
             except OSError as error:
+                self._connected = False  # the next datagram looks for a way anew
                 self.dropped += 1
                 self._reason = error.strerror or str(error)
+
+    def _send(self, packet: bytes) -> None:
+        """Send a datagram. Only a connected socket learns that the receiver's machine refuses them."""
+        if not self._connected:
+            self._socket.connect(self._address)
+            self._connected = True
+        try:
+            self._socket.send(packet)
+        except (ConnectionRefusedError, ConnectionResetError):  # of an earlier datagram
+            self._refused_s = time.monotonic()
+            self._socket.send(packet)
 
     def _packets(self, frame: Frame, faces: tuple[FaceTrack, ...]) -> Iterator[bytes]:
         numbered = self._numbers(faces, frame.time_s)
@@ -83,6 +102,19 @@ class Sender:
         if self._told not in numbered:
             self._told = next(iter(numbered), 0)
         return vmc_packets(frame.time_s, numbered.get(self._told))
+
+    @property
+    def status(self) -> str:
+        """Where datagrams go, and whether they are refused there now."""
+        if time.monotonic() - self._refused_s < REFUSED_S:
+            return (
+                f"--send {self._url}: no program receives at {self._receiver}; "
+                "start the receiving program, or give the port that it names"
+            )
+        return (
+            f"--send {self._url}: {self.sent} datagrams sent to {self._receiver}; "
+            "UDP does not report whether a program receives them"
+        )
 
     @property
     def trouble(self) -> str:

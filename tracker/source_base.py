@@ -136,7 +136,13 @@ class Source:
             raise StopIteration
         index, self._count = self._count, self._count + 1
         return Frame(
-            index, picture.time_s, picture.image, picture.source, picture.first or index == 0, picture.captured_s
+            index=index,
+            time_s=picture.time_s,
+            image=picture.image,
+            source=picture.source,
+            first=picture.first or index == 0,
+            captured_s=picture.captured_s,
+            still=self.still,
         )
 
     def stop(self) -> None:

@@ -238,14 +238,16 @@ class Tracks:
         """Whether a rectangle shows a face that is tracked already."""
         return any(overlap(rectangle, slot.seen.box) > 0.5 for slot in self.active)
 
-    def start(self, new: Observation, time_s: float) -> Slot:
-        """Begin a track, or take up a remembered one that this face belongs to."""
+    def start(self, new: Observation, time_s: float, confirmed: bool = False) -> Slot:
+        """Begin a track, TENTATIVE unless `confirmed`, or take up a remembered one that this face belongs to."""
         slot = self._recognise(new)
         if slot is None:
             slot = Slot(self._next_id, Appearance(), perhaps=self._lost_near(new.box))
             self._next_id += 1
             self._slots.append(slot)
         else:
+            confirmed = True
+        if confirmed:
             slot.state = TrackState.TRACKED
         self.carry_on(slot, new, detected=True)
         slot.verified_s = time_s

@@ -44,6 +44,7 @@ class Frame:
     source: str = ""  # the file, URL or camera it came from
     first: bool = False  # nothing connects it with the frame before: tracks must not carry over
     captured_s: float | None = None  # monotonic clock at capture, for measuring delay only
+    still: bool = False  # a photograph: no frame follows that could confirm its faces
 
     def __post_init__(self):
         _check("Frame.image", self.image, (None, None, 3))

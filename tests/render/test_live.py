@@ -66,7 +66,7 @@ def test_the_program_in_a_window_obeys_its_keys(x_server, networks, long_clip, t
         assert process.poll() is None, process.communicate()
         press(TITLE, "s")
         wait_for(lambda: list(tmp_path.glob("facet-*.png")))
-        time.sleep(2.0)  # until the HUD has a rate to show
+        time.sleep(3.0)  # until the HUD has a rate to show and the note about the snapshot is gone
         plain = screenshot(x_server)
         time.sleep(1.0)
         assert not with_help()

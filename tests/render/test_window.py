@@ -12,7 +12,7 @@ import pytest
 from render.cpu import CpuRenderer
 from render.geometry import geometry_of
 from render.hud import FrameRate, hud_line, lay_over, text_picture
-from render.window import CvWindow, GlWindow, open_window
+from render.window import NOTE_S, CvWindow, GlWindow, open_window
 from tests.conftest import ROOT
 from tests.program import camera_command, playable_frames, records
 from tests.render.heads import egg, place
@@ -129,6 +129,35 @@ def test_help_comes_and_goes(opened):
 
 
 @pytest.mark.display
+def test_a_status_stays_and_a_note_goes(opened, monkeypatch):
+    window, _, screen = opened
+    now_s = [100.0]
+    monkeypatch.setattr("render.window.time.monotonic", lambda: now_s[0])
+    before = [0]
+
+    def settled(low, high=np.inf):
+        """How many pixels are light, once they are more than `low` and the same twice: a screen may be half drawn."""
+
+        def condition(shot):
+            before[:] = [*before[-1:], int((shot.min(axis=2) > 200).sum())]
+            return low < before[-1] < high and before[0] == before[-1]
+
+        wait_for(window, screen, condition)
+        return before[-1]
+
+    window.show(np.zeros((480, 640, 3), np.uint8), ())
+    plain = settled(20)
+    window.status = "paused, space: go on"
+    window.redraw()
+    paused = settled(1.3 * plain)
+    window.note("saved facet-20260101-120000-1.png")
+    noted = settled(1.3 * paused)
+    now_s[0] += NOTE_S + 0.1
+    window.redraw()
+    assert plain > 20 and paused > 1.3 * plain and noted > 1.3 * paused and settled(plain, 1.1 * paused) == paused
+
+
+@pytest.mark.display
 def test_the_snapshot_is_the_picture_without_words(opened):
     window, renderer, _ = opened
     with pytest.raises(RenderError, match="snapshot"):
@@ -235,7 +264,7 @@ def test_a_headless_opencv_is_told(monkeypatch):
     [
         ((0.0, None, 0), "no face"),
         ((29.97, None, 1), "30 fps   1 face"),
-        ((60.2, 8.26, 3), "60 fps   8.3 ms   3 faces"),
+        ((60.2, 8.26, 3), "60 fps   latency 8 ms   3 faces"),
     ],
 )
 def test_what_the_hud_says(values, line):

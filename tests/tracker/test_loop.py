@@ -120,6 +120,23 @@ def test_new_faces_lie_where_they_are_at_whatever_zoom_they_are_seen(zooms, monk
         assert face.roi.size == pytest.approx(3 * radius_px, rel=0.03)  # whatever the zooms
 
 
+@pytest.mark.parametrize(("allowed", "left_out"), [(1, True), (2, True), (3, False), (4, False)])
+def test_faces_that_are_left_out_are_noticed(allowed, left_out):
+    tracker, _, _ = make_tracker(max_faces=allowed)
+    discs = (50, 60, 20, RED), (160, 60, 20, BLUE), (260, 60, 20, YELLOW)
+    assert not tracker.left_out
+    for index in range(5):
+        assert len(tracker.step(frame(index, *discs))) == min(allowed, 3)
+        assert tracker.left_out == left_out
+
+
+def test_a_face_in_a_photograph_is_tracked_at_once():
+    tracker, _, _ = make_tracker()
+    for index in range(2):
+        (face,) = tracker.step(replace(frame(index, (100, 100, 30, RED), first=True), still=True))
+        assert face.state is TrackState.TRACKED
+
+
 def test_at_most_max_faces():
     tracker, _, _ = make_tracker(max_faces=2)
     faces = tracker.step(frame(0, (60, 100, 25, RED), (160, 100, 25, BLUE), (260, 100, 25, YELLOW)))

@@ -17,7 +17,7 @@ from tracker.errors import ConfigError, SinkError
 from tracker.morphable import load_face_model
 from tracker.openseeface import features, openseeface_packets
 from tracker.pose import rotation_from_angles
-from tracker.send import Sender, parse_receiver
+from tracker.send import REFUSED_S, Sender, parse_receiver
 from tracker.types import Frame
 from tracker.vmc import BUNDLE_BYTES, osc_message, vmc_packets
 from tracker.weights import ROOT
@@ -295,9 +295,21 @@ def test_nobody_who_listens_is_no_trouble():
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     with Sender(f"osc://127.0.0.1:{port}") as sender:
+        sender.send(frame(), (face(),))
+        assert sender.status.endswith("UDP does not report whether a program receives them")
+        assert f"sent to 127.0.0.1, port {port}" in sender.status
         for _ in range(5):
             sender.send(frame(), (face(),))
         assert not sender.trouble
+        assert f"no program receives at 127.0.0.1, port {port}; start" in sender.status
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:  # it starts late
+            receiver.bind(("127.0.0.1", port))
+            receiver.settimeout(5)
+            sender.send(frame(), (face(),))
+            sender.send(frame(), (face(),))
+            assert messages([receiver.recv(65535)])[0].address == "/VMC/Ext/OK"
+            sender._refused_s -= REFUSED_S
+            assert "datagrams sent to" in sender.status
 
 
 def test_packets_that_cannot_go_out_are_counted_and_told_of(monkeypatch):
@@ -305,7 +317,7 @@ def test_packets_that_cannot_go_out_are_counted_and_told_of(monkeypatch):
     sender.send(frame(), (face(),))
 
     class Down:
-        def sendto(self, *_):
+        def send(self, *_):
             raise OSError(101, "Network is unreachable")
 
     real, sender._socket = sender._socket, Down()

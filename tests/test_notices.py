@@ -1,0 +1,151 @@
+"""What a user is shown during a run: lines on stderr, text in the window."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import app
+from render.views import VIEWS
+from tracker.errors import SinkError
+from tracker.stages import Stages
+from tracker.types import Frame
+
+FRAME = Frame(7, 0.25, np.zeros((4, 4, 3), np.uint8), source="clip.mp4")
+
+
+class Clock:
+    def __init__(self):
+        self.now_s = 50.0
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("app.time.monotonic", clock)
+    return clock
+
+
+def notices(senders=(), enabled=True, max_faces=4):
+    tracker = SimpleNamespace(left_out=False)
+    return tracker, app.Notices(tracker, max_faces, senders, app.Progress(None, enabled=False), enabled)
+
+
+def test_faces_that_are_left_out_are_reported_once(clock, capsys):
+    tracker, notice = notices(max_faces=3)
+    notice()
+    assert capsys.readouterr().err == ""
+    tracker.left_out = True
+    for _ in range(3):
+        notice()
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1
+    assert "at most 3" in told.err and "--faces N" in told.err
+
+
+def test_where_datagrams_go_is_reported_once_after_five_seconds(clock, capsys):
+    senders = [SimpleNamespace(status=f"--send {url}: 7 datagrams sent") for url in ("osc://a:1", "osf://b:2")]
+    _, notice = notices(senders)
+    for _ in range(100):
+        notice()
+        clock.now_s += 0.049
+    assert capsys.readouterr().err == ""
+    for _ in range(100):
+        notice()
+        clock.now_s += 0.2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in lines] == ["--send osc://a:1", "--send osf://b:2"]
+
+
+def test_quiet_prints_no_notice(clock, capsys):
+    tracker, notice = notices([SimpleNamespace(status="sent")], enabled=False)
+    tracker.left_out = True
+    clock.now_s += 10
+    notice()
+    assert capsys.readouterr().err == ""
+
+
+def test_the_help_names_every_view_with_its_digit():
+    text = "   ".join(app.KEYS_HELP)
+    for digit, view in enumerate(VIEWS, start=1):
+        assert f"{digit} {view}" in text.split("   ")
+
+
+def test_latency_of_a_live_frame_counts_from_its_capture(clock):
+    stages, tracker = Stages(), SimpleNamespace(detected=False)
+    stages.add("draw", 0, 4_000_000)
+    live = Frame(0, 0.0, FRAME.image, captured_s=clock.now_s - 0.030)
+    assert app.latency_ms(live, tracker, stages) == pytest.approx(34)
+
+
+def test_latency_of_a_file_does_not_hold_its_pacing():
+    stages = Stages()
+    stages.add("frame", 0, 33_000_000)  # with the wait for the time of the frame
+    stages.add("step", 0, 2_000_000)
+    stages.add("step_detect", 0, 9_000_000)
+    stages.add("draw", 0, 4_000_000)
+    assert app.latency_ms(FRAME, SimpleNamespace(detected=False), stages) == pytest.approx(6)
+    assert app.latency_ms(FRAME, SimpleNamespace(detected=True), stages) == pytest.approx(13)
+
+
+class Window:
+    """Takes keys from a list, and notes what it shows whenever it is drawn."""
+
+    closed = False
+
+    def __init__(self, *turns):
+        self.turns, self.status, self.shown, self.notes = list(turns), "", [], []
+
+    def keys(self):
+        return self.turns.pop(0)
+
+    def redraw(self):
+        self.shown.append(self.status)
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def snapshot(self):
+        return FRAME.image
+
+
+def source(still=False):
+    return SimpleNamespace(still=still, stopped=False)
+
+
+def test_a_pause_is_shown_until_it_ends(monkeypatch):
+    monkeypatch.setattr("app.time.sleep", lambda seconds: None)
+    window = Window(["space"], [], ["space"])
+    assert app.handle_keys(window, None, None, source(), FRAME)
+    assert window.shown == ["paused, space: go on"] * 2 and window.status == ""
+
+
+def test_an_image_says_how_to_go_on(monkeypatch):
+    monkeypatch.setattr("app.time.sleep", lambda seconds: None)
+    window = Window([], ["space"])
+    assert app.handle_keys(window, None, None, source(still=True), FRAME)
+    assert window.shown == ["space: next image"] and window.status == ""
+
+
+def test_a_snapshot_is_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    window = Window(["s"])
+    app.handle_keys(window, None, None, source(), FRAME)
+    (path,) = tmp_path.iterdir()
+    assert window.notes == [f"saved {path.name}"]
+
+
+def test_a_snapshot_that_fails_is_shown(monkeypatch, capsys):
+    def full(*_, **__):
+        raise SinkError("facet.png: cannot be written (No space left on device)")
+
+    monkeypatch.setattr("app.write_image", full)
+    window = Window(["s"])
+    assert app.handle_keys(window, None, None, source(), FRAME)
+    assert window.notes == ["the snapshot could not be written"]
+    assert "No space left" in capsys.readouterr().err
