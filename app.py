@@ -461,10 +461,15 @@ def check_files(args: argparse.Namespace, config: AppConfig, source: Source, vie
         unnamed += frame_targets(args.output, source.name)
     if args.export:
         unnamed += export_targets(args.export, sources, args.at)
+    inputs = input_files(args.file, source, config)
+    check_targets(named, unnamed, [*inputs, args.config] if args.config else inputs)
+
+
+def input_files(spec: str | None, source: Source, config: AppConfig) -> list[Path | str | int]:
+    """The files that a run reads, those of the networks among them; 0 for stdin."""
     models = (config.detector.weights, config.regressor.weights, config.regressor.mesh)
-    inputs = [*source.files, *(path for name in models for path in model_files(name))]
-    inputs += [0 if name == "-" else name for name in (args.file, args.config) if name is not None]
-    check_targets(named, unnamed, inputs)
+    files = [*source.files, *(path for name in models for path in model_files(name))]
+    return files if spec is None else [0 if spec == "-" else spec, *files]
 
 
 def has_display() -> bool:

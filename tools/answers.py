@@ -21,6 +21,7 @@ from tools.manifest import describe, update_manifest
 from tools.regressor.losses import partner
 from tracker.crop import CropSpec, cut, roi_from_landmarks
 from tracker.expression import ExpressionSolver
+from tracker.files import new_file
 from tracker.mirror import Mirror
 from tracker.morphable import MorphableModel
 from tracker.regressor import Regressor
@@ -112,7 +113,9 @@ def main() -> None:
     parts = {"rest": (rest + rest[other]) / 2} | measure(told, truth)
     network.close()
     output = entry.path.with_name(f"{entry.path.stem}_answers.npz")
-    np.savez(output, names=model.expression_names, **{name: part.astype(np.float32) for name, part in parts.items()})
+    arrays = {name: part.astype(np.float32) for name, part in parts.items()}
+    with new_file(output, ".npz") as partial:
+        np.savez(partial, names=model.expression_names, **arrays)
     provenance = f"{entry.path.name} on {args.people} rendered people and on photographs; tools/answers.py"
     described = describe(output, kind="answers", licence="MIT", provenance=provenance)
     update_manifest(

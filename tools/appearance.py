@@ -19,6 +19,7 @@ import numpy as np
 
 from tools.manifest import describe, update_manifest
 from tracker import appearance
+from tracker.files import new_file
 
 FACES = Path(os.environ.get("FACET_MATERIAL", "../shared")) / "faces"
 LANDMARK_SCALE = 1.42
@@ -55,7 +56,8 @@ def main() -> None:
     names = sorted(people)
     half = len(names) // 2
     mean = np.mean([thumb for name in names[:half] for thumb in people[name]], axis=0).astype(np.float32)
-    np.savez_compressed(args.output, mean=mean)
+    with new_file(args.output, ".npz") as partial:
+        np.savez_compressed(partial, mean=mean)
     entry = describe(args.output, kind="appearance", licence="MIT", provenance=PROVENANCE.format(people=half))
     update_manifest(args.output.parent / "manifest.toml", {"appearance": entry})
 

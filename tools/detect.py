@@ -10,24 +10,39 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
-from app import AppConfig
+from app import AppConfig, input_files
 from detect import open_detector
 from tracker.config import load_config
 from tracker.errors import ConfigError, FaceTrackError
+from tracker.files import check_targets, new_file
 from tracker.source import open_source
 
 
-def detect_all(source: str, log: Path, config: AppConfig) -> tuple[int, int, list[str]]:
-    """Detect in every frame of a source; returns the numbers of frames and of boxes, and what was skipped and why."""
+def detect_all(
+    source: str, log: Path, config: AppConfig, settings: tuple[Path, ...] = ()
+) -> tuple[int, int, list[str]]:
+    """Detect in every frame of a source; returns the numbers of frames and of boxes, and what was skipped and why.
+
+    Parameters
+    ----------
+    source : what `open_source` takes
+    log : the file to write; one that exists is replaced when the new one is complete
+    config : settings
+    settings : the file that they came from
+
+    Raises
+    ------
+    ConfigError
+        Where the log would replace an input or one of `settings`.
+    """
     detector = open_detector(config.detector, config.runtime)
     frames = boxes = 0
-    partial = log.with_name(f"{log.name}.partial")
-    try:
-        with open_source(source, config.source) as opened, partial.open("w", encoding="utf-8") as file:
+    with open_source(source, config.source) as opened:
+        check_targets({"--log": log}, inputs=[*input_files(source, opened, config), *settings])
+        with new_file(log, ".jsonl") as partial, partial.open("w", encoding="utf-8") as file:
             for frame in opened:
                 found = detector(frame.image)
                 record = {
@@ -42,10 +57,6 @@ def detect_all(source: str, log: Path, config: AppConfig) -> tuple[int, int, lis
                 }
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
                 frames, boxes = frames + 1, boxes + len(found)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    os.replace(partial, log)
     return frames, boxes, opened.skipped
 
 
@@ -61,14 +72,11 @@ def main(arguments: list[str] | None = None) -> int:
         options.set.append(f"detector.min_score={options.min_score}")
     try:
         config = load_config(AppConfig, options.config, options.set)
-        frames, boxes, skipped = detect_all(options.file, options.log, config)
+        settings = () if options.config is None else (options.config,)
+        frames, boxes, skipped = detect_all(options.file, options.log, config, settings)
     except FaceTrackError as error:
         print(f"tools.detect: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
-    except OSError as error:
-        reason = error.strerror or error
-        print(f"tools.detect: {options.log}: cannot be written ({reason})", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

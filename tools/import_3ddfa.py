@@ -28,6 +28,8 @@ from torch import nn
 from tools.arrays import ImportFailure, load_arrays
 from tools.manifest import describe, update_manifest
 from tools.upstream import FaceBoxes, FromBytes, MobileNet, ResNet22
+from tracker.errors import FaceTrackError
+from tracker.files import new_file
 from tracker.runtime import open_session
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,34 +108,33 @@ def export_regressor(network: nn.Module, path: Path) -> None:
 
 def _export(module: nn.Module, example: torch.Tensor, path: Path, inputs: dict, outputs: dict) -> None:
     """Write a network as ONNX, batch norms fused, and compare both on the same pixels."""
-    partial = path.with_suffix(".partial.onnx")
-    with torch.no_grad(), warnings.catch_warnings():
-        # the new exporter needs a further package and writes larger graphs; the old one is told to be old
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            module,
-            (example,),
-            str(partial),
-            input_names=list(inputs),
-            output_names=list(outputs),
-            dynamic_axes=inputs | outputs,
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    onnx.checker.check_model(str(partial), full_check=True)
-    session = open_session(partial)
-    for pixels in _probe_pictures(example.shape):
-        with torch.no_grad():
-            expected = module(torch.from_numpy(pixels))
-        expected = expected if isinstance(expected, tuple) else (expected,)
-        for name, ours, theirs in zip(outputs, session.run(**{next(iter(inputs)): pixels}), expected, strict=True):
-            difference = float(np.abs(ours - theirs.numpy()).max())
-            if not difference < TOLERANCE:
-                raise ImportFailure(
-                    f"{path}: torch and ONNX Runtime differ by {difference:.1e} in {name}, more than {TOLERANCE:.0e}; "
-                    "try another version of onnxruntime"
-                )
-    os.replace(partial, path)
+    with new_file(path, ".onnx") as partial:
+        with torch.no_grad(), warnings.catch_warnings():
+            # the new exporter needs a further package and writes larger graphs; the old one is told to be old
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.onnx.export(
+                module,
+                (example,),
+                str(partial),
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_axes=inputs | outputs,
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        onnx.checker.check_model(str(partial), full_check=True)
+        session = open_session(partial)
+        for pixels in _probe_pictures(example.shape):
+            with torch.no_grad():
+                expected = module(torch.from_numpy(pixels))
+            expected = expected if isinstance(expected, tuple) else (expected,)
+            for name, ours, theirs in zip(outputs, session.run(**{next(iter(inputs)): pixels}), expected, strict=True):
+                difference = float(np.abs(ours - theirs.numpy()).max())
+                if not difference < TOLERANCE:
+                    raise ImportFailure(
+                        f"{path}: torch and ONNX Runtime differ by {difference:.1e} in {name}, more than"
+                        f" {TOLERANCE:.0e}; try another version of onnxruntime"
+                    )
 
 
 def _probe_pictures(shape: tuple[int, ...]) -> Iterator[np.ndarray]:
@@ -253,7 +254,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for line in import_all(options.source, options.output, options.bfm):
             print(line)
-    except (ImportFailure, OSError) as error:
+    except (ImportFailure, FaceTrackError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -273,7 +274,8 @@ def import_all(source: Path, output: Path, bfm: Path | None = None) -> Iterator[
         models["bfm.npz"] = import_dense_model(bfm, mean_std.parent, mean, std)
     for name, model in models.items():
         path = output / name
-        np.savez(path, **model)
+        with new_file(path) as partial:
+            np.savez(partial, **model)
         described = describe(
             path,
             kind="face_model",

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tomllib
 from pathlib import Path
+
+from tracker.files import new_file
 
 HEADER = "# One table a model file; written by the tools, read by tracker/weights.py.\n"
 
@@ -29,9 +30,8 @@ def update_manifest(path: Path | str, tables: dict[str, dict]) -> None:
         f"\n[{name}]\n" + "".join(f"{key} = {_toml_value(value)}\n" for key, value in table.items())
         for name, table in sorted(known.items())
     )
-    partial = path.with_suffix(".partial.toml")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with new_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _toml_value(value) -> str:

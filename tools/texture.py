@@ -19,6 +19,7 @@ from tools.data.crops import SIZE_PX
 from tools.manifest import describe, update_manifest
 from tools.raster import interpolate, rasterise, vertex_normals
 from tracker.crop import crop_to_image
+from tracker.files import new_file
 from tracker.morphable import load_face_model
 from tracker.pose import angles_from_rotation, nearest_rotation
 from tracker.types import Roi
@@ -130,7 +131,8 @@ def main() -> None:
         "modes": np.round(modes / scale[:, None, None, None]).astype(np.int8),
         "modes_scale": scale.astype(np.float32),
     }
-    np.savez_compressed(args.output, **arrays)
+    with new_file(args.output, ".npz") as partial:
+        np.savez_compressed(partial, **arrays)
     provenance = f"average of {len(small)} people's photographs, unwrapped; tools/texture.py"
     entry = describe(args.output, kind="texture", licence="CC0", provenance=provenance)
     update_manifest(args.output.parent / "manifest.toml", {"texture": entry})

@@ -1,4 +1,5 @@
 import json
+import os
 
 import cv2
 import numpy as np
@@ -80,4 +81,28 @@ def test_a_log_that_cannot_be_written(tmp_path, settings, capsys):
     cv2.imwrite(photo, np.full((40, 60, 3), 90, np.uint8))
     log = str(tmp_path / "none" / "b.jsonl")
     assert main(["-f", photo, "--log", log, *settings]) == 1
-    assert capsys.readouterr().err == f"tools.detect: {log}: cannot be written (No such file or directory)\n"
+    assert capsys.readouterr().err == (
+        f"tools.detect: {log}: cannot be written (No such file or directory); make the folder first\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["a.png", "b.jsonl", "set.toml"])
+def test_a_log_that_would_replace_an_input(tmp_path, capsys, name):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((40, 60, 3), 90, np.uint8))
+    os.link(tmp_path / "a.png", tmp_path / "b.jsonl")
+    (tmp_path / "set.toml").write_text("[tracker]\nmax_faces = 2\n")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    options = ["-f", str(tmp_path / "a.png"), "--log", str(tmp_path / name), "--config", str(tmp_path / "set.toml")]
+    assert main(options) == 2
+    error = capsys.readouterr().err
+    assert "would replace the input" in error and error.count("\n") == 1
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_file_named_like_a_temporary_one_stays(tmp_path):
+    photo = tmp_path / "b.jsonl.partial"
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((40, 60, 3), 90, np.uint8))
+    photo.write_bytes((tmp_path / "a.png").read_bytes())
+    assert main(["-f", str(tmp_path / "a.png"), "--log", str(tmp_path / "b.jsonl")]) == 0
+    assert photo.read_bytes() == (tmp_path / "a.png").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "b.jsonl", "b.jsonl.partial"]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import warnings
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from tools.data import labels_boxes, material
 from tools.detector.model import STRIDES, FaceBoxes, boxes_at, grid_points
 from tools.manifest import describe, update_manifest
 from tracker.errors import WeightsError
+from tracker.files import new_file
 from tracker.runtime import open_session
 from tracker.weights import MANIFEST_NAME
 
@@ -96,9 +96,8 @@ def export(network: FaceBoxes, path: Path, pictures: list[np.ndarray]) -> tuple[
     WeightsError
         If they differ by more than the tolerances.
     """
-    partial = path.with_suffix(".partial.onnx")
     example = torch.zeros((1, 96, 128, 3), dtype=torch.uint8)
-    try:
+    with new_file(path, ".onnx") as partial:
         with torch.no_grad(), warnings.catch_warnings():
             # the new exporter needs a further package; the old one is told to be old, and the sizes that the tracer
             # takes for constants are none
@@ -115,9 +114,6 @@ def export(network: FaceBoxes, path: Path, pictures: list[np.ndarray]) -> tuple[
             )
         onnx.checker.check_model(str(partial), full_check=True)
         differences = parity(network, partial, pictures)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return differences
 
 

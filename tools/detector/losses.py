@@ -29,6 +29,7 @@ from tools.detector.model import FaceBoxes, boxes_at, grid_points
 from tools.training.curves import draw
 from tools.training.feeding import offer
 from tools.training.grow import grow
+from tracker.files import new_file
 
 CHECKPOINT_S = 180.0
 MAX_FACES = 96  # of a training picture; more are left alone
@@ -113,8 +114,8 @@ def train(config: dict, out: Path, cache: Path, threads: int = 1, init: Path | N
                     "optimiser": optimiser.state_dict(),
                 }  # fmt: skip
                 draw(out)
-                torch.save(state, out / "last.partial.pt")
-                (out / "last.partial.pt").replace(out / "last.pt")
+                with new_file(out / "last.pt") as partial:
+                    torch.save(state, partial)
 
 
 def schedule(step: int, settings: dict) -> float:

@@ -20,6 +20,7 @@ from tools.face_model.landmarks import SHIFT_MM, nearest_vertices, slide
 from tools.face_model.meshes import border_loops, compact, cut, edges_of, simplify
 from tools.face_model.parts import GAZE_DEG, close_lids, eyeball_rows, gaze_rotation, lid_margin, mouth_rows
 from tools.manifest import describe, update_manifest
+from tracker.files import new_file
 
 ROOT = Path(__file__).resolve().parents[2]
 ICT_UNIT_MM = 10.0
@@ -277,7 +278,8 @@ def main() -> None:
     args = parser.parse_args()
     with np.load(proportions.FILE) as file:
         arrays = build(material / "face_model" / "ict_facekit_light.npz", dict(file))
-    np.savez_compressed(args.output, **arrays)
+    with new_file(args.output, ".npz") as partial:
+        np.savez_compressed(partial, **arrays)
     licence = "MIT (ICT-FaceKit, notice in LICENSE.ict_facekit)"
     provenance = "ICT-FaceKit Light, with the proportions of photographed faces; tools/face_model"
     entry = describe(args.output, kind="face_model", licence=licence, provenance=provenance)

@@ -21,6 +21,7 @@ from tools.data import labels, material
 from tools.evaluation import crops
 from tools.face_model.parts import shift_and_growth
 from tracker import looks
+from tracker.files import new_file
 from tracker.mirror import MIRROR_68, Mirror
 from tracker.morphable import load_face_model
 from tracker.regressor import Regressor
@@ -165,7 +166,8 @@ def main() -> None:
     if FILE.exists():  # the model that all this is of was made with it
         with np.load(FILE) as file:
             rest = rest + file["rest"]
-    np.savez_compressed(args.output, landmarks=wanted.astype(np.float32), rest=rest.astype(np.float32))
+    with new_file(args.output, ".npz") as partial:
+        np.savez_compressed(partial, landmarks=wanted.astype(np.float32), rest=rest.astype(np.float32))
     size = np.sqrt((found**2).sum(axis=2)).mean(axis=0)
     print(
         f"{args.output}: {size[0]:.2f} mm of the mean, {size[1:].mean():.2f} mm of a mode, by {len(rows)} faces; "

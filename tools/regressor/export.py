@@ -17,6 +17,7 @@ from tools.data.fit import load_points
 from tools.manifest import describe, update_manifest
 from tools.regressor import losses as goals
 from tools.regressor.model import PIXEL_SCALE, FaceNet
+from tracker.files import new_file
 from tracker.runtime import onnxruntime
 from tracker.weights import ROOT
 
@@ -102,23 +103,24 @@ def export(net: torch.nn.Module, size: int, output: Path, crops: np.ndarray, exp
     Raises
     ------
     RuntimeError
-        If the difference is larger than PARITY.
+        If the difference is larger than PARITY; a file that existed stays then.
     """
-    torch.onnx.export(
-        net,
-        (torch.zeros(2, size, size, 3, dtype=torch.uint8),),
-        str(output),
-        input_names=["crops"],
-        output_names=["params"],
-        dynamic_axes={"crops": {0: "batch"}, "params": {0: "batch"}},
-        opset_version=17,
-        dynamo=False,
-    )
-    session = onnxruntime.InferenceSession(str(output), providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {"crops": crops})
-    error = float(np.abs(found - expected).max())
-    if error > PARITY:
-        raise RuntimeError(f"{output}: expected ONNX Runtime to agree with PyTorch within {PARITY}, found {error}")
+    with new_file(output, ".onnx") as partial:
+        torch.onnx.export(
+            net,
+            (torch.zeros(2, size, size, 3, dtype=torch.uint8),),
+            str(partial),
+            input_names=["crops"],
+            output_names=["params"],
+            dynamic_axes={"crops": {0: "batch"}, "params": {0: "batch"}},
+            opset_version=17,
+            dynamo=False,
+        )
+        session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, {"crops": crops})
+        error = float(np.abs(found - expected).max())
+        if error > PARITY:
+            raise RuntimeError(f"{output}: expected ONNX Runtime to agree with PyTorch within {PARITY}, found {error}")
     return error
 
 

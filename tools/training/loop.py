@@ -28,6 +28,7 @@ from tools.regressor.model import FaceNet
 from tools.training.curves import draw
 from tools.training.feeding import offer
 from tools.training.grow import grow
+from tracker.files import new_file
 
 CHECKPOINT_S = 180.0
 QUEUE_BATCHES = 6
@@ -140,8 +141,8 @@ def update_average(average: torch.nn.Module, net: torch.nn.Module, keep: float) 
 
 def save(path: Path, state: dict) -> None:
     """Write a checkpoint so that the last one survives a broken write."""
-    torch.save(state, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
+    with new_file(path) as partial:
+        torch.save(state, partial)
 
 
 def log(path: Path, row: dict) -> None:
