@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import difflib
 import gc
 import json
 import os
@@ -17,6 +18,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 STARTED_S = time.perf_counter()
+
+
+def report_missing_module(kind, error, trace) -> None:
+    """In place of a traceback where facet's libraries are not installed, as outside its environment."""
+    if not issubclass(kind, ModuleNotFoundError):
+        sys.__excepthook__(kind, error, trace)
+        return
+    print(
+        f"app.py: this Python ({sys.executable}) has no {error.name}; run `make setup`, then .venv/bin/python app.py, "
+        "or pip install -r requirements.txt",
+        file=sys.stderr,
+    )
+
+
+if __name__ == "__main__":
+    if sys.version_info < (3, 11):  # noqa: UP036
+        sys.exit(f"app.py: expected Python 3.11 or newer, found {sys.version.split()[0]}; run `make setup`")
+    sys.excepthook = report_missing_module
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # while the libraries load nothing is open yet
 # Before the libraries load. Our matrices are small: pools of threads that wait for each other only cost.
@@ -63,6 +82,9 @@ from tracker.tracks import TrackerConfig
 from tracker.types import FaceTrack, Frame
 from tracker.weights import model_files
 
+if __name__ == "__main__":
+    sys.excepthook = sys.__excepthook__
+
 # all end a run as Ctrl-C does
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 PATIENCE_S = 1.0  # a signal that comes so long after the first one says that the run does not end by itself
@@ -77,6 +99,14 @@ KEYS_HELP = (
     "r  detect again",
     "h  this help",
 )
+EXAMPLES = """examples:
+  app.py --webcam                            live window; h lists its keys
+  app.py -f video.mp4 -o out.mp4             a drawn video
+  app.py -f video.mp4 --log faces.csv        data only
+  app.py -f photos/ -o drawn/ --view mesh    every image of a folder
+  app.py --webcam --send osc://127.0.0.1:39540
+"""
+COMPILING_S = 1.5  # kernels that are compiled load in a tenth of that
 SENDING_S = 5.0  # after which a run says where datagrams go
 
 
@@ -361,53 +391,111 @@ def path_option(text: str) -> Path:
     return Path(text)
 
 
+def whole_number(text: str) -> int:
+    """The value of an option that counts."""
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}") from error
+
+
+def seconds(text: str) -> float:
+    """The value of an option that is a time."""
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected seconds, found {text!r}") from error
+
+
+class OptionParser(argparse.ArgumentParser):
+    """Reports a wrong option in one line, without the list of all options."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message}\n")
+
+    def unknown(self, word: str):
+        """Report an argument that is no option, or no known one."""
+        if not word.startswith("-"):
+            self.error(f"{word}: expected an option; to read a file, name it after -f: app.py -f {word}")
+        known = [name for action in self._actions for name in action.option_strings]
+        near = difflib.get_close_matches(word.partition("=")[0], known, n=1, cutoff=0.7)
+        self.error(f"{word}: no such option; {f'did you mean {near[0]}?' if near else '--help lists all'}")
+
+
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Options as DESIGN fixes them."""
-    parser = argparse.ArgumentParser(
-        prog="app.py", description="Real-time 3D face tracking.", formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = OptionParser(
+        prog="app.py",
+        usage="app.py -f SOURCE [options]\n       app.py --webcam [N] [options]",
+        description="Real-time 3D face tracking: a video, images, a stream or a webcam in; drawn frames and data out.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"facet {__version__}")
-    source = parser.add_argument_group("source")
+    source = parser.add_argument_group("input: -f or --webcam")
     source.add_argument(
-        "-f", "--file", metavar="SOURCE", help="video, image, folder or glob of images, URL, '-' (raw BGR)"
+        "-f",
+        "--file",
+        metavar="SOURCE",
+        help="video, image, folder or glob of images, URL (http, rtsp), or '-' for raw BGR frames on stdin",
     )
-    source.add_argument("--webcam", nargs="?", const=0, type=int, metavar="N", help="camera N (default 0)")
+    source.add_argument("--webcam", nargs="?", const=0, type=whole_number, metavar="N", help="camera N, default 0")
     source.add_argument("--list-cameras", action="store_true", help="list the cameras and exit")
     source.add_argument("--no-mirror", action="store_true", help="show the webcam as it is, not as a mirror")
-    source.add_argument("--start", type=float, default=0.0, metavar="S", help="skip the first S seconds")
-    source.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames")
-    source.add_argument("--faces", type=int, metavar="N", help="at most N faces (default 4)")
-    output = parser.add_argument_group("output")
+    source.add_argument("--start", type=seconds, default=0.0, metavar="S", help="skip the first S seconds")
+    source.add_argument("--max-frames", type=whole_number, metavar="N", help="stop after N frames")
+    source.add_argument("--faces", type=whole_number, metavar="N", help="track at most N faces, default 4")
+    output = parser.add_argument_group("output: a window, where none of -o, --log, --export, --send is given")
     output.add_argument(
-        "-o", "--output", type=path_option, metavar="OUT", help=".mp4, .mkv, .mov, .jpg, .png, or a folder"
+        "-o",
+        "--output",
+        type=path_option,
+        metavar="OUT",
+        help="drawn frames: a .mp4, .mkv or .mov with the sound, a .jpg or .png, or a folder for many images",
     )
-    output.add_argument("--view", default="mesh,axes", metavar="LIST", help=f"in order: {', '.join(VIEWS)}, none")
     output.add_argument(
-        "--renderer", choices=("auto", "gl", "cpu"), default="auto", help="default auto: the faster here"
+        "--view", default="mesh,axes", metavar="LIST", help=f"default mesh,axes; of {', '.join(VIEWS)}, or none"
     )
-    output.add_argument("--log", type=path_option, metavar="PATH", help="records of all frames: .jsonl, .csv, .parquet")
-    output.add_argument("--export", type=path_option, metavar="DIR", help="every face as .obj, .ply and .glb")
     output.add_argument(
-        "--send", action="append", default=[], metavar="URL", help="osc://host:port: VMC; osf://..: OpenSeeFace"
+        "--renderer", choices=("auto", "gl", "cpu"), default="auto", help="default auto: the faster one on this machine"
     )
-    output.add_argument("--virtual-camera", action="store_true", help="the picture as a camera of other programs")
-    output.add_argument("--at", type=int, metavar="N", help="the frame of a video to export, from --start on")
     output.add_argument(
-        "--profile", nargs="?", const="", metavar="PATH", help="latencies by stage; .json: Chrome trace"
+        "--log", type=path_option, metavar="PATH", help="data of every frame: a .jsonl, .csv or .parquet file"
     )
-    output.add_argument("--sync", action="store_true", help="live: one delay for all frames: even motion")
+    output.add_argument(
+        "--export", type=path_option, metavar="DIR", help="meshes of every face, .obj, .ply and .glb; of a video: --at"
+    )
+    output.add_argument("--at", type=whole_number, metavar="N", help="with --export: the frame of a video, from 0")
+    output.add_argument(
+        "--send",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="move avatars: osc://host:port (VMC) or osf://host:port (OpenSeeFace); may be repeated",
+    )
+    output.add_argument("--virtual-camera", action="store_true", help="drawn frames as a camera for other programs")
+    output.add_argument("--sync", action="store_true", help="live input: show all frames with the same delay")
     output.add_argument("--no-window", action="store_true", help="show no window")
+    output.add_argument(
+        "--profile", nargs="?", const="", metavar="PATH", help="print latencies by stage; .json: write a Chrome trace"
+    )
     output.add_argument("--quiet", action="store_true", help="print errors only")
     config = parser.add_argument_group("settings")
-    config.add_argument("--config", type=Path, metavar="PATH", help="TOML over the defaults")
-    config.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="one setting over both")
-    config.add_argument("--print-config", action="store_true", help="print what is in force and exit")
-    args = parser.parse_args(argv)
+    config.add_argument("--config", type=Path, metavar="PATH", help="TOML file with settings that replace the defaults")
+    config.add_argument(
+        "--set", action="append", default=[], metavar="A.B=VALUE", help="one setting; may be repeated"
+    )
+    config.add_argument("--print-config", action="store_true", help="print all settings with their meaning and exit")
+    args, rest = parser.parse_known_args(argv)
+    if rest:
+        parser.unknown(rest[0])
     if args.faces is not None:
         args.set.append(f"tracker.max_faces={args.faces}")
     if not (args.list_cameras or args.print_config):
-        if (args.file is None) == (args.webcam is None):
-            parser.error("give one source: -f SOURCE or --webcam")
+        if args.file is None and args.webcam is None:
+            parser.error("expected an input: -f SOURCE, for example app.py -f video.mp4 -o out.mp4, or --webcam")
+        if args.file is not None and args.webcam is not None:
+            parser.error("expected one input, found -f and --webcam; leave one of them out")
         if args.webcam is not None and args.webcam < 0:
             parser.error(f"--webcam must be at least 0, got {args.webcam}; --list-cameras lists those found")
         if args.faces is not None and args.faces < 1:
@@ -415,7 +503,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         if args.max_frames is not None and args.max_frames < 1:
             parser.error(f"--max-frames must be at least 1, got {args.max_frames}")
         if args.at is not None and args.export is None:
-            parser.error("--at names the frame that --export DIR takes; got no --export")
+            parser.error("--at names the frame that --export DIR writes, found no --export; add it")
         if args.at is not None and not 0 <= args.at < (args.max_frames or args.at + 1):
             parser.error(f"--at must be at least 0 and below --max-frames, got {args.at}")
         if not 0 <= args.start < float("inf"):
@@ -442,8 +530,8 @@ def check_outputs(args: argparse.Namespace) -> None:
         raise ConfigError(f"--profile {args.profile}: expected a name that ends in .json")
     if args.output and args.output.suffix and not args.output.is_dir():
         if args.output.suffix.lower() not in VIDEO_SUFFIXES + IMAGE_SUFFIXES:
-            known = ", ".join(VIDEO_SUFFIXES + IMAGE_SUFFIXES)
-            raise ConfigError(f"-o {args.output}: expected {known}, or a folder")
+            videos, images = ", ".join(VIDEO_SUFFIXES), ", ".join(IMAGE_SUFFIXES)
+            raise ConfigError(f"-o {args.output}: expected a name in {videos} (video) or {images} (image), or a folder")
 
 
 def check_files(args: argparse.Namespace, config: AppConfig, source: Source, views: tuple[str, ...]) -> None:
@@ -481,7 +569,7 @@ def open_sink(path: Path, source: Source, config: OutputConfig):
     """The file, or folder of files, that pictures of this source go to."""
     if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
         if source.still:
-            raise ConfigError(f"-o {path}: images have no time; expected .jpg, .png, or a folder")
+            raise ConfigError(f"-o {path}: expected a .jpg, a .png or a folder for images, found a name of a video")
         return open_video_sink(
             path,
             size_wh=source.size_wh,
@@ -490,6 +578,14 @@ def open_sink(path: Path, source: Source, config: OutputConfig):
             read_to_end=lambda: source.exhausted,
             config=config,
         )
+    if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir():
+        if source.still and (source.frame_count_hint or 1) > 1:
+            raise ConfigError(f"-o {path}: expected a folder for {source.frame_count_hint} images, found one file")
+        if not source.still and source.frame_count_hint != 1:
+            raise ConfigError(
+                f"-o {path}: expected a .mp4, .mkv, .mov or a folder for the frames of a video; for one frame add "
+                "--max-frames 1, and --start S"
+            )
     return ImageSink(path, numbered=not source.still)
 
 
@@ -508,12 +604,25 @@ def build_tracker(config: AppConfig, stages: Stages, live: bool):
     )
 
 
+def load_kernels_patiently(watched: bool) -> None:
+    """Load the kernels; where that takes long, they are being compiled, and who watches is told."""
+    message = "app.py: compiling the kernels, about ten seconds, only in the first run"
+    notice = threading.Timer(COMPILING_S, print, [message], {"file": sys.stderr, "flush": True})
+    notice.daemon = True
+    if watched:
+        notice.start()
+    try:
+        load_kernels()
+    finally:
+        notice.cancel()
+
+
 def track(args: argparse.Namespace, config: AppConfig) -> int:
     """Open the parts, run, close them; returns the exit status."""
     views = parse_views(args.view)
     check_outputs(args)
     if args.file == "-" and not (config.source.size and config.source.fps):
-        raise ConfigError("-f -: raw frames need --set source.size=WxH and --set source.fps=F")
+        raise ConfigError("-f -: raw frames need their size and rate: --set source.size=1280x720 --set source.fps=30")
     wants_window = not args.no_window and (not (args.output or args.export) or args.webcam is not None)
     others = args.output or args.log or args.export or args.send or args.virtual_camera or args.profile is not None
     needs_window = wants_window and not others
@@ -524,12 +633,15 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
     stages = Stages(keep_events=bool(args.profile))
     say = (lambda text: None) if args.quiet else tell
     # numba sets itself up, for a seventh of a second, while the files below open
-    threading.Thread(target=load_kernels, name="facet-kernels", daemon=True).start()
+    watched = sys.stderr.isatty() and not args.quiet
+    threading.Thread(target=load_kernels_patiently, args=(watched,), name="facet-kernels", daemon=True).start()
     with contextlib.ExitStack() as parts:
         spec = args.webcam if args.webcam is not None else args.file
         source = parts.enter_context(open_source(spec, config.source, start_s=args.start, max_frames=args.max_frames))
-        if args.export and source.still != (args.at is None):
-            raise ConfigError(f"--export {args.export}: of a video --at N names the frame; of images all are taken")
+        if args.export and not source.still and args.at is None:
+            raise ConfigError(f"--export {args.export}: a video needs --at N, the frame to export, counted from 0")
+        if args.at is not None and source.still:
+            raise ConfigError(f"--at {args.at}: only for a video; of images every face is exported, leave --at out")
         if args.sync and not source.live:
             raise ConfigError(f"--sync: expected a camera or a live stream, found {source.name}")
         if source.still and (args.send or args.virtual_camera):
@@ -589,7 +701,8 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         print(f"app.py: {source.name}: the file ends early; {summary.frames} frames of it are left", file=sys.stderr)
     if out.export and not out.export.heads:
         done = out.export.done
-        where = "" if args.at is None else f" in frame {args.at}" if done else f": there is no frame {args.at}"
+        absent = f": there is no frame {args.at}, the last is {summary.frames - 1}"
+        where = "" if args.at is None else f" in frame {args.at}" if done else absent
         raise SinkError(f"--export {args.export}: found no face{where}")
     unheard = any(sender.dropped and not sender.sent for sender in senders)
     return 1 if source.skipped or unheard else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -149,3 +150,13 @@ def test_a_snapshot_that_fails_is_shown(monkeypatch, capsys):
     assert app.handle_keys(window, None, None, source(), FRAME)
     assert window.notes == ["the snapshot could not be written"]
     assert "No space left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("compiling", "watched"), [(True, True), (True, False), (False, True)])
+def test_compiling_is_reported_to_who_watches(compiling, watched, monkeypatch, capsys):
+    loaded = threading.Event()
+    monkeypatch.setattr("app.COMPILING_S", 0.05 if compiling else 60)
+    monkeypatch.setattr("app.load_kernels", lambda: loaded.wait(0.5))
+    app.load_kernels_patiently(watched)
+    told = capsys.readouterr().err
+    assert ("compiling the kernels" in told) == (compiling and watched)
