@@ -86,7 +86,7 @@ def open_source(
         return open_images(spec, start_s, max_frames, config)
     if os.path.exists(spec):
         raise SourceError(f"{spec}: expected a file or folder, found something else; raw frames go to stdin, with -f -")
-    raise SourceError(f"{spec}: no such file or folder")
+    raise SourceError(f"{spec}: expected a file, a folder or a URL, found none; check the name and the working folder")
 
 
 def _open_url(url: str, scheme: str, config: SourceConfig, start_s, max_frames, live: bool | None) -> Source:
