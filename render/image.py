@@ -42,6 +42,8 @@ class ImageSink:
         self._is_folder = self.path.is_dir() or suffix == ""
         if not self._is_folder and suffix not in SUFFIXES:
             raise SinkError(f"{path}: expected a name ending in {', '.join(SUFFIXES)}, or a folder, found {suffix}")
+        if self._is_folder and self.path.exists() and not self.path.is_dir():
+            raise SinkError(f"{path}: expected a folder, or a name ending in {', '.join(SUFFIXES)}, found a file")
         try:
             if self._is_folder:
                 self.path.mkdir(parents=True, exist_ok=True)

@@ -86,7 +86,7 @@ class VideoSink:
         # Pictures that are joined with sound later wait as .mp4: .mkv does not store in which order frames of varying
         # distance are decoded, and ffmpeg guesses wrongly when it copies them.
         self._partial = make_partial(path, path.suffix if sound_path is None else ".mp4")
-        self._joined = None if sound_path is None else make_partial(path)  # with the sound
+        self._joined: Path | None = None  # with the sound
         self._first_s = self._last_s = 0.0
         self._closed = False
         self._kept: Path | None = None  # the temporary file that holds finished work, where the rest fails
@@ -102,15 +102,20 @@ class VideoSink:
             *_container_options(self._partial, final=sound_path is None),
             str(self._partial),
         ]
+        width, height = size_wh
+        self._thread = threading.Thread(target=self._feed, name=f"encode {path.name}", daemon=True)
+        self._ffmpeg: _Ffmpeg | None = None
         try:
+            if sound_path is not None:
+                self._joined = make_partial(path)
             self._ffmpeg = _Ffmpeg(arguments)
-        except BaseException:
+            self._write_bytes(matroska_header(width + width % 2, height + height % 2, fps))
+            self._thread.start()
+        except BaseException:  # a full disk, or an interrupt
+            if self._ffmpeg is not None:
+                self._ffmpeg.kill()
             self._discard()
             raise
-        width, height = size_wh
-        self._write_bytes(matroska_header(width + width % 2, height + height % 2, fps))
-        self._thread = threading.Thread(target=self._feed, name=f"encode {path.name}", daemon=True)
-        self._thread.start()
 
     def __enter__(self) -> VideoSink:
         return self

@@ -30,8 +30,10 @@ class RecordLog:
         self._partial = make_partial(path)
         try:
             self._open()
-        except OSError as error:
+        except BaseException as error:
             discard(self._partial)
+            if not isinstance(error, OSError):
+                raise
             raise SinkError(f"{path}: cannot be written ({error.strerror or error}); is the disk full?") from error
 
     def __enter__(self) -> RecordLog:

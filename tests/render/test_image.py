@@ -142,6 +142,7 @@ def test_a_second_picture_under_one_name(tmp_path):
         ("out.gif", r"expected a name ending in .* found \.gif"),
         ("missing/out.png", "make the folder first"),
         ("file/x", "cannot be written"),
+        ("file", "expected a folder, .* found a file"),
         ("folder.png/x.png", "make the folder first"),
     ],
 )

@@ -12,6 +12,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from render import video
 from render.video import OutputConfig, VideoSink, bgr_to_i420, open_video_sink
 from tests.clips import (
     CLICK_S,
@@ -339,6 +340,23 @@ def test_a_kept_encode_is_named_though_the_run_failed_first(tmp_path):
         sink.write(numbered_image(5), frame(0))
         path.mkdir()
         raise SourceError("the camera was unplugged")
+
+
+@pytest.mark.parametrize("step", ["make_partial", "_Ffmpeg", "matroska_header"])
+@pytest.mark.parametrize("error", [SinkError("full"), KeyboardInterrupt()])
+def test_a_sink_that_cannot_begin_leaves_nothing(tmp_path, monkeypatch, step, error):
+    known, calls = getattr(video, step), []
+
+    def fail(*arguments):
+        calls.append(step)
+        if step == "make_partial" and len(calls) == 1:
+            return known(*arguments)
+        raise error
+
+    monkeypatch.setattr(video, step, fail)
+    with pytest.raises(type(error)):
+        open_video_sink(tmp_path / "out.mp4", size_wh=(WIDTH, HEIGHT), fps=30.0, source_path="clip.mp4")
+    assert os.listdir(tmp_path) == []
 
 
 def test_files_with_names_like_temporary_ones_stay(clip, tmp_path):
