@@ -541,6 +541,8 @@ def check_files(args: argparse.Namespace, config: AppConfig, source: Source, vie
     sources, with_depth = source.files or (source.name,), source.still and "depth" in views
     if args.output and args.output.suffix and not args.output.is_dir():
         named["-o"] = args.output
+        if len(source.files) > 1 and args.max_frames != 1:
+            raise ConfigError(f"-o {args.output}: expected a folder for {len(source.files)} images, found a file name")
         if with_depth:
             unnamed.append(args.output.with_name(file_name(args.output.stem, "_depth.png")))
     elif args.output and source.still:

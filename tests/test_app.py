@@ -500,6 +500,7 @@ def test_output_onto_the_input(networks, empty_clip):
         ("-f d/*.bmp -o d", "x.png: exists, and is not replaced"),
         ("-f d/x.bmp --export d", "x_1.obj: exists, and is not replaced"),
         ("-f d/x.bmp -o new.png --view depth", "new_depth.png: exists, and is not replaced"),
+        ("-f d -o both.png", "expected a folder for 3 images, found a file name"),
         ("-f clip.mp4 -o d", "clip_000007.png: exists, and is not replaced"),
         ("-f clip.mp4 --export d --at 3 --log new.jsonl", "clip_000003_2.glb: exists, and is not replaced"),
     ],
@@ -513,6 +514,7 @@ def test_no_output_replaces_an_input_or_a_file_that_was_not_named(networks, empt
     os.link(tmp_path / "set.toml", tmp_path / "set.csv")
     (tmp_path / "manifest.csv").symlink_to(ROOT / "weights" / "manifest.toml")
     (tmp_path / "both.mp4").write_bytes(b"mine")
+    (tmp_path / "both.png").write_bytes(b"mine")
     os.link(tmp_path / "both.mp4", tmp_path / "both.jsonl")
     (tmp_path / "d").mkdir()
     for name in ("d/x.bmp", "d/x.png", "d/clip_000007.png", "new_depth.png"):
