@@ -128,6 +128,9 @@ def _build(cls, table: dict, where: str):
             values[key] = _build(kind, value, f"{where} [{key}]")
         else:
             values[key] = _convert(kind, value, f"{where}: {key}")
+    for field in dataclasses.fields(cls):
+        if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{where}: expected a value for {field.name}, found none; set it")
     try:
         return cls(**values)
     except ValueError as error:
@@ -135,7 +138,7 @@ def _build(cls, table: dict, where: str):
 
 
 def _convert(kind, value, where: str):
-    """The value as `kind`; bool is no int, int is a float, an array is a tuple."""
+    """The value as `kind`; bool is no int, int is a float, an array is a tuple, a table may be a dict."""
     if isinstance(kind, types.UnionType):
         choices = [choice for choice in kind.__args__ if choice is not type(None)]
         return _convert(choices[0], value, where)
@@ -144,6 +147,10 @@ def _convert(kind, value, where: str):
         if not isinstance(value, list):
             raise ConfigError(f"{where} must be a list, got {value!r}")
         return tuple(_convert(item, entry, where) for entry in value)
+    if typing.get_origin(kind) is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} must be a table, got {value!r}")
+        return {key: _convert(typing.get_args(kind)[1], entry, f"{where}.{key}") for key, entry in value.items()}
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:

@@ -10,7 +10,7 @@ from tests.tools import training_data
 from tools.actor import Actor, Look, glasses
 from tools.data import augment, rendered
 from tools.data.crops import SIZE_PX, mirrored_68
-from tools.regressor import losses as goals
+from tools.regressor.data import GROUP_WEIGHT, load_table, made_labels, training_rows
 from tracker.morphable import load_face_model
 from tracker.pose import pose_from_camera
 from tracker.weights import ROOT
@@ -124,12 +124,13 @@ def test_pieces_make_the_same_people_whoever_draws_them(data, monkeypatch):
 
 def test_rendered_rows_follow_the_photographs(data):
     rendered.make(data, 4)
-    table, rows, weights = goals.training_rows(data)
+    table = load_table(data)
+    rows, weights = training_rows(table, {})
     made = np.flatnonzero(table["group"] == "rendered")
     assert len(made) == 4 and made[0] == len(table["points"]) - 4 and set(made) <= set(rows)
-    more = goals.training_rows(data, {"rendered": 3 * goals.GROUP_WEIGHT["rendered"]})[2]
+    more = training_rows(table, {"rendered": 3 * GROUP_WEIGHT["rendered"]})[1]
     np.testing.assert_allclose(more / weights, np.where(np.isin(rows, made), 3, 1))
-    sampler = augment.Sampler(data, table, rows, weights, augment.Recipe(112, 1.35, 1.65), seed=3)
+    sampler = augment.Sampler(data, table, rows, weights, augment.Crops(112), seed=3)
     affine = np.float32([[0.5, 0, 6], [0, 0.5, 6]])
     images = np.memmap(data / "rendered.u8", np.uint8, "r").reshape(-1, SIZE_PX, SIZE_PX, 3)
     half = cv2.resize(images[2], (100, 100), interpolation=cv2.INTER_LINEAR).astype(int)
@@ -139,7 +140,7 @@ def test_rendered_rows_follow_the_photographs(data):
 def test_the_mirror_image_of_a_rendered_face_is_labelled_as_it_is_drawn(data):
     rendered.make(data, 3)
     model = load_face_model(ROOT / "weights" / "face_model.npz")
-    made = goals.made_labels(data)["rendered"]
+    made = made_labels(data)["rendered"]
     for face in range(3):
         for side in range(2):
             shape, expression = np.split(made["coefficients"][face, side], [model.shape_count])

@@ -1,15 +1,37 @@
-"""A folder of training data, of a few faces that the model made."""
+"""A folder of training data, of a few faces that the model made, and small recipes for it."""
 
 from pathlib import Path
 
 import numpy as np
 
 from tools.data.crops import SIZE_PX
+from tools.regressor.data import Recipe
+from tools.regressor.model import Net
 from tools.training.feeding import offer
+from tools.training.recipe import Schedule, parts_of
 from tracker.morphable import load_face_model
 from tracker.weights import ROOT
 
 COUNT = 12
+SMALL = {"widths": (4, 8, 8, 16), "depths": (1, 0, 1), "reduced": 4, "size_px": 32}
+TERMS = ("points", "lids", "cloud", "shape", "expression", "exact_shape", "exact_expression", "exact_sides")
+TERMS += ("blink", "gaze", "score", "steady", "pdc", "vdc", "wpdc")
+FIRST_TERMS = ("points", "lids", "mesh", "head_blink", "head_gaze", "score", "steady")  # without a face model
+
+
+def recipe(samples: int, heads=("pose", "shape", "expression", "score"), losses=None, **train) -> Recipe:
+    """A small regressor's recipe."""
+    if losses is None:
+        losses = dict.fromkeys(TERMS if "pose" in heads else FIRST_TERMS, 1.0)
+        losses |= {name: 0.1 for name in ("pdc", "vdc", "wpdc") if name in losses}
+    train = {"batch": 8, "lr": 1e-3, "weight_decay": 0.0, "warmup": 8, "ema": 0.9} | train
+    net = Net(heads=tuple(heads), **SMALL)
+    return Recipe(network="regressor", net=net, train=Schedule(samples=samples, **train), losses=losses)
+
+
+def first_recipe(samples: int, **train) -> Recipe:
+    """The same of a first stage, without a face model."""
+    return recipe(samples, ("points", "mesh", "blink", "gaze", "score"), **train)
 
 
 def write(folder: Path) -> Path:
@@ -51,3 +73,20 @@ def feed_for_ever(queue) -> None:
     """What a feeding process does, with batches larger than a pipe holds."""
     while offer(queue, bytes(1_000_000)):
         pass
+
+
+class FeederHere:
+    """Feeds as `tools.training.feeding.Feeder` does, without a process of its own."""
+
+    def __init__(self, recipe, folder, first=0, step=1, processes=1):
+        self._feed, self._number, self._step = parts_of(recipe.network).data.Feed(recipe, folder), first, step
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        pass
+
+    def next(self):
+        self._number += self._step
+        return self._feed(self._number - self._step)

@@ -15,12 +15,12 @@ NOISE_SIDE = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Crops:
     """How crops are drawn; lengths in shares of the longer side of the face's rectangle."""
 
     size_px: int
-    landmark_scale: float  # as the runtime's CropSpec
-    box_scale: float
+    landmark_scale: float = 1.35  # as the runtime's CropSpec
+    box_scale: float = 1.65
     box_share: float = 0.35  # of the samples that look like a first crop
     negative_share: float = 0.10
     pair_share: float = 0.25  # of the samples that are seen twice, a little moved
@@ -32,7 +32,7 @@ def open_images(folder: Path) -> list[np.memmap]:
     return [np.memmap(path, np.uint8, "r").reshape(-1, SIZE_PX, SIZE_PX, 3) for path in (folder / "faces.u8", *made)]
 
 
-def tracking_crop(image: np.ndarray, points: np.ndarray, recipe: Recipe, rng) -> tuple[np.ndarray, np.ndarray]:
+def tracking_crop(image: np.ndarray, points: np.ndarray, spec: Crops, rng) -> tuple[np.ndarray, np.ndarray]:
     """A crop (S, S, 3) of a cut as tracking would place it, with a little error, and where it lies.
 
     Parameters
@@ -46,46 +46,48 @@ def tracking_crop(image: np.ndarray, points: np.ndarray, recipe: Recipe, rng) ->
     """
     low, high = points.min(axis=0), points.max(axis=0)
     longer = (high - low).max()
-    zoom = recipe.size_px / (recipe.landmark_scale * longer * np.exp(rng.normal(0, 0.02)))
-    shift = recipe.size_px / 2 - zoom * ((low + high) / 2 + rng.normal(0, 0.015, 2) * longer)
+    zoom = spec.size_px / (spec.landmark_scale * longer * np.exp(rng.normal(0, 0.02)))
+    shift = spec.size_px / 2 - zoom * ((low + high) / 2 + rng.normal(0, 0.015, 2) * longer)
     affine = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
     matrix = affine.copy()
     matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
-    return cv2.warpAffine(image, matrix, (recipe.size_px, recipe.size_px)), affine
+    return cv2.warpAffine(image, matrix, (spec.size_px, spec.size_px)), affine
 
 
 class Sampler:
     """Draws batches from a folder that `tools.data.build` wrote.
 
-    A batch is a dict of arrays: crops (B, S, S, 3) uint8; face (B,) int64 row of the table; flip (B,) bool;
+    A batch is a dict of arrays: images (B, S, S, 3) uint8; face (B,) int64 row of the table; flip (B,) bool;
     affine (B, 2, 3) float32, cut px (of the flipped cut where flip) -> crop px; kind (B,) FACE, FACE_NO_SCORE, NO_FACE.
     The last `pair_share` of the batch are second views of the first samples.
     """
 
-    def __init__(self, folder: Path, table: dict, rows: np.ndarray, weights: np.ndarray, recipe: Recipe, seed: int):
+    def __init__(self, folder: Path, table: dict, rows: np.ndarray, weights: np.ndarray, spec: Crops, seed: int):
         self.images = open_images(folder)
         self.backgrounds = np.memmap(folder / "backgrounds.u8", np.uint8, "r").reshape(-1, 256, 256, 3)
         self.starts = np.cumsum([0, *map(len, self.images)])
         self.points = table["points"], table["points_mirrored"]
         self.rows, self.weights = rows, weights / weights.sum()
-        self.recipe = recipe
-        self.rng = np.random.default_rng(seed)
+        self.spec = spec
+        self.seed, self.rng = seed, np.random.default_rng(seed)
         self.noise = self.rng.standard_normal((NOISE_SIDE, NOISE_SIDE, 3)).astype(np.float32)
 
-    def batch(self, count: int) -> dict[str, np.ndarray]:
-        recipe, rng = self.recipe, self.rng
-        size = recipe.size_px
-        crops = np.empty((count, size, size, 3), np.uint8)
+    def batch(self, count: int, number: int) -> dict[str, np.ndarray]:
+        """Batch `number` of `count` samples, made from the seed and its number alone."""
+        self.rng = np.random.default_rng((self.seed, number))
+        spec, rng = self.spec, self.rng
+        size = spec.size_px
+        images = np.empty((count, size, size, 3), np.uint8)
         face = np.zeros(count, np.int64)
         flip = np.zeros(count, bool)
         affine = np.zeros((count, 2, 3), np.float32)
         kind = np.full(count, FACE, np.int64)
-        pairs = int(count * recipe.pair_share)
+        pairs = int(count * spec.pair_share)
         chosen = rng.choice(self.rows, count - pairs, p=self.weights)
         for k in range(count - pairs):
             clean = None
             face[k], flip[k] = chosen[k], rng.random() < 0.5
-            negative = k >= pairs and rng.random() < recipe.negative_share / (1 - 2 * recipe.pair_share)
+            negative = k >= pairs and rng.random() < spec.negative_share / (1 - 2 * spec.pair_share)
             if negative and rng.random() < 0.5:
                 kind[k], clean = NO_FACE, self._background()
             else:
@@ -94,27 +96,27 @@ class Sampler:
             look = self._look()
             if kind[k] != NO_FACE and rng.random() < 0.3:
                 clean = self._occlude(clean)
-            crops[k] = self._spoil(clean, look)
+            images[k] = self._spoil(clean, look)
             if k < pairs:
                 twin = count - pairs + k
                 face[twin], flip[twin], kind[twin] = face[k], flip[k], kind[k]
                 affine[twin] = self._nudge(affine[k])
-                crops[twin] = self._spoil(self._warp(face[k], flip[k], affine[twin]), look)
-        return {"crops": crops, "face": face, "flip": flip, "affine": affine, "kind": kind}
+                images[twin] = self._spoil(self._warp(face[k], flip[k], affine[twin]), look)
+        return {"images": images, "face": face, "flip": flip, "affine": affine, "kind": kind}
 
     def _placement(self, row: int, flip: bool, wrong: bool) -> tuple[np.ndarray, int]:
         """A crop like the runtime's, or one that is off by too much to be told as a face."""
-        rng, recipe = self.rng, self.recipe
+        rng, spec = self.rng, self.spec
         kind = FACE
         points = self.points[int(flip)][row].astype(np.float64)
-        first = rng.random() < recipe.box_share
+        first = rng.random() < spec.box_share
         if first:
             roll = np.radians(rng.normal(0, 18) if rng.random() < 0.7 else rng.uniform(-60, 60))
-            scale = recipe.box_scale * np.exp(rng.normal(0, 0.09))
+            scale = spec.box_scale * np.exp(rng.normal(0, 0.09))
             shift = rng.normal(0, 0.07, 2)
         else:
             roll = np.radians(rng.normal(0, 5) if rng.random() < 0.85 else rng.uniform(-30, 30))
-            scale = recipe.landmark_scale * np.exp(rng.normal(0, 0.05))
+            scale = spec.landmark_scale * np.exp(rng.normal(0, 0.05))
             shift = rng.normal(0, 0.035, 2)
         if wrong:
             kind = NO_FACE
@@ -131,12 +133,12 @@ class Sampler:
         turned = points @ turn.T
         low, high = turned.min(axis=0), turned.max(axis=0)
         longer = (high - low).max()
-        zoom = recipe.size_px / (scale * longer)
+        zoom = spec.size_px / (scale * longer)
         centre = (low + high) / 2 + shift * longer
-        return np.column_stack([turn * zoom, recipe.size_px / 2 - zoom * centre]).astype(np.float32), kind
+        return np.column_stack([turn * zoom, spec.size_px / 2 - zoom * centre]).astype(np.float32), kind
 
     def _nudge(self, affine: np.ndarray) -> np.ndarray:
-        rng, half = self.rng, self.recipe.size_px / 2
+        rng, half = self.rng, self.spec.size_px / 2
         angle, zoom = np.radians(rng.normal(0, 1.8)), np.exp(rng.normal(0, 0.015))
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * zoom
         shift = rng.normal(0, 1.2, 2) + half - turn @ (half, half)
@@ -149,13 +151,13 @@ class Sampler:
         if flip:  # cut px -> flipped cut px first
             matrix = matrix @ np.array([[-1.0, 0, SIZE_PX], [0, 1, 0], [0, 0, 1]])
         matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
-        size = self.recipe.size_px
+        size = self.spec.size_px
         part = np.searchsorted(self.starts, row, side="right") - 1
         image = self.images[part][row - self.starts[part]]
         return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0)
 
     def _background(self) -> np.ndarray:
-        rng, size = self.rng, self.recipe.size_px
+        rng, size = self.rng, self.spec.size_px
         if rng.random() < 0.1:
             return np.full((size, size, 3), rng.integers(0, 256, 3), np.uint8)
         image = self.backgrounds[rng.integers(len(self.backgrounds))]
@@ -166,7 +168,7 @@ class Sampler:
 
     def _occlude(self, crop: np.ndarray) -> np.ndarray:
         """Something lies before the face: a bar, a blob or a hand's worth of fingers, plain or textured."""
-        rng, size = self.rng, self.recipe.size_px
+        rng, size = self.rng, self.spec.size_px
         mask = np.zeros((size, size), np.uint8)
         x, y = (int(v) for v in rng.uniform(0, size, 2))
         form = rng.random()
@@ -211,7 +213,7 @@ class Sampler:
         return look
 
     def _spoil(self, crop: np.ndarray, look: dict) -> np.ndarray:
-        rng, size = self.rng, self.recipe.size_px
+        rng, size = self.rng, self.spec.size_px
         if look["small"] < 1:
             side = max(16, int(size * look["small"]))
             crop = cv2.resize(cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA), (size, size))

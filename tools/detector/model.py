@@ -3,11 +3,27 @@ in a form that measured faster and better: strides 8, 16 and 32, one anchor poin
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 STRIDES = (8, 16, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class Net:
+    """The [net] of a recipe."""
+
+    widths: tuple[int, ...]  # channels of the stem, the digestion, and strides 8, 16 and 32
+    depths: tuple[int, ...]  # blocks at strides 8, 16 and 32
+    neck: int = 64  # channels where the strides meet
+
+
+def build(recipe) -> FaceBoxes:
+    """A new network of a recipe's [net]."""
+    return FaceBoxes(recipe.net.widths, recipe.net.neck, recipe.net.depths)
 
 
 class ConvNorm(nn.Sequential):
@@ -48,13 +64,9 @@ class Block(nn.Module):
 
 
 class FaceBoxes(nn.Module):
-    """Image to scores and distances on a grid of points.
+    """Images (B, H, W, 3) uint8 BGR, sides multiples of 32, to scores and distances on a grid of points."""
 
-    Input: (B, 3, H, W) float, BGR 0..255, sides that are multiples of 32.
-    Output of `forward`: logits (B, P) and distances left, top, right, bottom (B, P, 4) px, for all strides' points.
-    """
-
-    def __init__(self, widths=(16, 32, 64, 96, 128), neck: int = 64, depths=(2, 3, 3)):
+    def __init__(self, widths, neck: int, depths):
         super().__init__()
         stem, digest, small, middle, large = widths
         self.stem = nn.Sequential(ConvNorm(3, stem, 3, 2), CReLU(stem, digest, 2), ConvNorm(digest, small, 3, 2))
@@ -73,7 +85,12 @@ class FaceBoxes(nn.Module):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.constant_(layer.bias, 0.0)
 
-    def forward(self, image):
+    def forward(self, images) -> dict[str, torch.Tensor]:
+        logits, distances = self.grid(images.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last))
+        return {"logits": logits, "distances": distances}
+
+    def grid(self, image):
+        """Images (B, 3, H, W) float, 0..255 -> logits (B, P), distances left, top, right, bottom (B, P, 4) px."""
         x = self.small(self.stem((image - 127.5) * (1 / 64)))
         middle = self.middle(x)
         large = self.large(middle)

@@ -1,31 +1,25 @@
-"""Write a trained regressor as ONNX, compare it with PyTorch on real crops, and enter it in the manifest.
-
-usage: python -m tools.regressor.export runs/small/last.pt -o weights/regressor.onnx [--data runs/data]
-"""
+"""The regressor as an ONNX file, compared with PyTorch on real crops and entered in the manifest; and back again."""
 
 from __future__ import annotations
 
-import argparse
 import copy
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tools.data.augment import Recipe
-from tools.data.fit import load_points
-from tools.manifest import describe, update_manifest
-from tools.regressor import losses as goals
-from tools.regressor.model import PIXEL_SCALE, FaceNet
-from tracker.files import new_file
-from tracker.runtime import onnxruntime
-from tracker.weights import ROOT
+from tools.manifest import describe
+from tools.regressor.data import Recipe, load_table, validation_crops
+from tools.regressor.model import EXPRESSIONS, PIXEL_SCALE, SHAPES, FaceNet
+from tools.training.norms import load_layers, read_layers
+from tools.training.onnx_file import write_onnx
 
 PARITY = 1e-3
+CROPS = 32  # on which both runtimes are compared
 
 
 class Exported(torch.nn.Module):
-    """The head that the runtime reads, alone; the first convolution takes bytes as they lie in memory.
+    """All heads as one output; the first convolution takes bytes as they lie in memory.
 
     A row of pixels is one row of numbers to it, of which it takes three at a time: moving the channels apart first
     would take 2 % of the network's time.
@@ -33,7 +27,9 @@ class Exported(torch.nn.Module):
 
     def __init__(self, net: FaceNet, size: int):
         super().__init__()
-        self.body, self.head, self.size = copy.deepcopy(net.backbone.body), net.heads["params"], size
+        self.body, self.size = copy.deepcopy(net.backbone.body), size
+        heads = list(net.heads.values())
+        self.head = torch.nn.Linear(net.backbone.feature_count, sum(len(head.bias) for head in heads))
         first = self.body[0][0]
         (down, across), (pad_y, pad_x) = first.stride, first.padding
         count, channels, high, wide = first.weight.shape
@@ -41,88 +37,62 @@ class Exported(torch.nn.Module):
         self.body[0][0] = torch.nn.Conv2d(1, count, kernel, stride, padding, bias=False)
         with torch.no_grad():
             self.body[0][0].weight[:] = PIXEL_SCALE * first.weight.permute(0, 2, 3, 1).reshape(count, 1, *kernel)
+            self.head.weight.copy_(torch.cat([head.weight for head in heads]))
+            self.head.bias.copy_(torch.cat([head.bias for head in heads]))
 
     def forward(self, crops):
         rows = crops.float().reshape(-1, 1, self.size, 3 * self.size)
         return self.head(self.body(rows).flatten(1))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("-o", "--output", type=Path, default=ROOT / "weights" / "regressor.onnx")
-    parser.add_argument("--data", type=Path, default=Path("runs/data"))
-    args = parser.parse_args()
-    state = torch.load(args.checkpoint, map_location="cpu")
-    config = state["config"]
-    face = load_points(ROOT / "weights" / "face_model.npz")
-    net = FaceNet(**config["net"], heads={"params": 9 + len(face.basis) + 1})
-    net.load_state_dict(state["average"])
-    net.eval()
-    crops = real_crops(args.data, config)
-    exported = Exported(net, config["net"]["size_px"]).eval()
-    with torch.no_grad():
-        expected = net(torch.from_numpy(crops))["params"].numpy()
-    error = export(exported, config["net"]["size_px"], args.output, crops, expected)
-    placing, shapes = config["crops"], face.shape_count
-    update_manifest(
-        args.output.parent / "manifest.toml",
-        {
-            args.output.stem: describe(
-                args.output,
-                kind="regressor",
-                licence="MIT",
-                provenance=f"tools/training/loop.py, {state['seen']} samples; see {args.output.stem}.md",
-                dialect="facet",
-                size_px=config["net"]["size_px"],
-                base_scale=config["train"]["base_scale"],
-                shape_count=shapes,
-                expression_count=len(face.names),
-                face_model="face_model.npz",
-                box_scale=placing["runtime_box_scale"],
-                box_shift_y=placing["runtime_box_shift_y"],
-                landmark_scale=placing["landmark_scale"],
-                upright=True,
-                crop_style="area",
-            )
-        },
-    )
-    print(f"{args.output}: {args.output.stat().st_size / 1e6:.2f} MB, largest difference to PyTorch {error:.1e}")
-
-
-def real_crops(data: Path, config: dict) -> np.ndarray:
-    """Some held-out crops, (n, S, S, 3) uint8."""
-    table, _, _ = goals.training_rows(data)
-    crops, _ = goals.validation_crops(data, table, Recipe(config["net"]["size_px"], **goals.recipe_of(config)))
-    return crops[:32]
-
-
-def export(net: torch.nn.Module, size: int, output: Path, crops: np.ndarray, expected: np.ndarray) -> float:
-    """Write the ONNX file and return its largest difference to what PyTorch expects of the crops.
+def write(net: FaceNet, recipe: Recipe, path: Path, folder: Path) -> dict:
+    """Write the ONNX file; returns its table for the manifest.
 
     Raises
     ------
-    RuntimeError
-        If the difference is larger than PARITY; a file that existed stays then.
+    TrainingError
+        If ONNX Runtime differs from PyTorch by more than PARITY.
     """
-    with new_file(output, ".onnx") as partial:
-        torch.onnx.export(
-            net,
-            (torch.zeros(2, size, size, 3, dtype=torch.uint8),),
-            str(partial),
-            input_names=["crops"],
-            output_names=["params"],
-            dynamic_axes={"crops": {0: "batch"}, "params": {0: "batch"}},
-            opset_version=17,
-            dynamo=False,
-        )
-        session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
-        (found,) = session.run(None, {"crops": crops})
-        error = float(np.abs(found - expected).max())
-        if error > PARITY:
-            raise RuntimeError(f"{output}: expected ONNX Runtime to agree with PyTorch within {PARITY}, found {error}")
-    return error
+    crops = validation_crops(folder, load_table(folder), recipe.crops)[0][:CROPS]
+    write_graph(net, recipe.net.size_px, path, crops)
+    return describe(
+        path,
+        kind="regressor",
+        dialect="facet",
+        size_px=recipe.net.size_px,
+        base_scale=recipe.net.base_scale,
+        shape_count=SHAPES,
+        expression_count=EXPRESSIONS,
+        face_model="face_model.npz",
+        box_scale=recipe.data.runtime_box_scale,
+        box_shift_y=recipe.data.runtime_box_shift_y,
+        landmark_scale=recipe.data.landmark_scale,
+        upright=True,
+        crop_style="area",
+    )
 
 
-if __name__ == "__main__":
-    main()
+def write_graph(net: FaceNet, size: int, path: Path, crops: np.ndarray) -> float:
+    """Write the ONNX file and return its largest difference from PyTorch on the crops; raises as `write`."""
+    with torch.no_grad():
+        expected = torch.cat(list(net.eval()(torch.from_numpy(crops)).values()), 1).numpy()
+    (difference,) = write_onnx(
+        Exported(net, size),
+        path,
+        example=torch.zeros(2, size, size, 3, dtype=torch.uint8),
+        inputs={"crops": {0: "batch"}},
+        outputs={"params": {0: "batch"}},
+        cases=[(crops, (expected,))],
+        tolerances=(PARITY,),
+    )
+    return difference
+
+
+def read(net: FaceNet, path: Path) -> None:
+    """Put the weights of an exported file into a network of its size."""
+    (first, bias), *middle, (weight, offset) = read_layers(path)
+    kernel = net.backbone.body[0][0].kernel_size
+    first = first.reshape(len(first), *kernel, 3).transpose(0, 3, 1, 2) / PIXEL_SCALE
+    ends = np.cumsum([len(head.bias) for head in net.heads.values()])
+    heads = zip(np.split(weight, ends[:-1]), np.split(offset, ends[:-1]), strict=True)
+    load_layers(net, net.example(), [(first, bias), *middle, *heads], path)

@@ -1,16 +1,58 @@
-"""The network that tells the parameters of a face from a crop.
+"""The network that regresses the parameters of a face from a crop.
 
 Plain convolutions where the maps are large and thin, depthwise ones where they are small and deep: at these sizes that
 is what a CPU does fastest, in training as in use. The last map is not averaged over: where a feature lies is what the
-head has to tell.
+head has to find.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 PIXEL_SCALE = 1 / 255
+SHAPES, EXPRESSIONS = 48, 53  # of weights/face_model.npz
+MESH_POINTS = 120  # every fourth of MediaPipe's points
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """An output of the network."""
+
+    count: int  # of numbers
+    activation: str = "linear"  # what the runtime makes of them: linear, clip (to 0..1), sigmoid, or pose
+
+
+HEADS = {
+    "pose": Head(9, "pose"),  # log scale, two rows of the rotation, shift; tracker/regressor.py reads it
+    "shape": Head(SHAPES),
+    "expression": Head(EXPRESSIONS, "clip"),
+    "score": Head(1, "sigmoid"),
+    # for a first stage without a face model
+    "points": Head(136),
+    "mesh": Head(2 * MESH_POINTS),
+    "blink": Head(2),
+    "gaze": Head(4),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Net:
+    """The [net] of a recipe."""
+
+    widths: tuple[int, ...]  # channels at strides 2, 4, 8 and 16
+    depths: tuple[int, ...]  # separable blocks at strides 4, 8 and 16
+    reduced: int  # channels of the last map, which is flattened
+    heads: tuple[str, ...]  # names of HEADS
+    size_px: int = 112
+    base_scale: float = 0.005  # scale in shares of the crop's side per mm where the head says 0
+
+    def __post_init__(self):
+        for name in self.heads:
+            if name not in HEADS:
+                raise ValueError(f"unknown head {name}; known: {', '.join(HEADS)}")
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -64,6 +106,7 @@ class Backbone(nn.Module):
             layers += [Separable(outputs, kernel) for _ in range(depth)]
         layers.append(conv(widths[-1], reduced, kernel=1))
         self.body = nn.Sequential(*layers)
+        self.size_px = size_px
         self.feature_count = reduced * (size_px // 16) ** 2
 
     def forward(self, crops):
@@ -72,7 +115,7 @@ class Backbone(nn.Module):
 
 
 class FaceNet(nn.Module):
-    """Backbone and named linear heads; the head `params` is the one that is exported."""
+    """Backbone and named linear heads: uint8 crops (B, S, S, 3) BGR -> (B, n) by head."""
 
     def __init__(self, size_px: int, widths: tuple, depths: tuple, reduced: int, heads: dict[str, int]):
         super().__init__()
@@ -81,7 +124,22 @@ class FaceNet(nn.Module):
         for head in self.heads.values():
             nn.init.normal_(head.weight, std=1e-3)
             nn.init.zeros_(head.bias)
+        if "pose" in heads:  # upright, in the middle of the crop
+            with torch.no_grad():
+                self.heads["pose"].bias[[1, 5]] = 1.0
+
+    def example(self) -> torch.Tensor:
+        """An input of the right shape."""
+        size = self.backbone.size_px
+        return torch.zeros(1, size, size, 3, dtype=torch.uint8, device=next(self.parameters()).device)
 
     def forward(self, crops) -> dict[str, torch.Tensor]:
         features = self.backbone(crops)
         return {name: head(features) for name, head in self.heads.items()}
+
+
+def build(recipe) -> FaceNet:
+    """A new network of a recipe's [net]."""
+    net = recipe.net
+    heads = {name: HEADS[name].count for name in net.heads}
+    return FaceNet(net.size_px, net.widths, net.depths, net.reduced, heads)

@@ -1,4 +1,5 @@
-import tomllib
+import dataclasses
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -9,17 +10,19 @@ from tests.conftest import ROOT, material
 torch = pytest.importorskip("torch", reason="torch is for the tools alone")
 
 from detect import FaceBoxes as Detector
+from tests.tools import training_data
 from tools.data import detection, labels_boxes
-from tools.detector import export as export_detector
-from tools.detector import losses as train_detector
-from tools.detector.model import FaceBoxes, boxes_at, grid_points
+from tools.detector import export, losses
+from tools.detector.data import Assign, Data, Feed, Recipe, padded
+from tools.detector.model import FaceBoxes, Net, boxes_at, grid_points
 from tools.evaluation import detector as evaluation
 from tools.manifest import describe, update_manifest
-from tracker.errors import WeightsError
+from tools.training import TrainingError, checkpoint, loop
+from tools.training.recipe import load_recipe
+from tracker.runtime import open_session
 from tracker.weights import find_entry
 
-ASSIGN = {"candidates": 4, "score_power": 0.5, "iou_power": 4.0}
-CONFIG = {"assign": ASSIGN}
+ASSIGN = Assign(candidates=4)
 SMALL = {"widths": (8, 8, 8, 8, 8), "neck": 8, "depths": (1, 1, 1)}
 
 
@@ -170,7 +173,7 @@ def test_faces_cut_at_the_edge_are_clipped_or_ignored():
 
 def test_overlaps_against_plain_geometry():
     a, b = torch.tensor([[0.0, 0, 10, 10], [0, 0, 4, 4]]), torch.tensor([[5.0, 0, 15, 10], [8, 0, 12, 4]])
-    overlap, generalised = train_detector.overlaps(a, b)
+    overlap, generalised = losses.overlaps(a, b)
     np.testing.assert_allclose(overlap, [1 / 3, 0], atol=1e-6)
     np.testing.assert_allclose(generalised, [1 / 3, -1 / 3], atol=1e-6)
 
@@ -189,10 +192,10 @@ def test_every_face_gets_points_of_its_scale_near_its_middle():
     distances = perfect(points, strides, faces)
     boxes = boxes_at(points, distances)
     logits = torch.full((len(points),), -2.0)
-    target, match = train_detector.assign_points(logits, boxes, points, strides, faces, ASSIGN)
+    target, match = losses.assign_points(logits, boxes, points, strides, faces, ASSIGN)
     for index, face in enumerate(faces):
         chosen = (target > 0) & (match == index)
-        assert 1 <= chosen.sum() <= ASSIGN["candidates"]
+        assert 1 <= chosen.sum() <= ASSIGN.candidates
         assert target[chosen].max() == pytest.approx(1.0, abs=1e-3)
         away = (points[chosen] - (face[:2] + face[2:]) / 2).abs()
         assert (away <= torch.maximum(0.35 * (face[2:] - face[:2]), 0.75 * strides[chosen, None])).all()
@@ -203,7 +206,7 @@ def test_every_face_gets_points_of_its_scale_near_its_middle():
 def test_no_faces_no_targets():
     points, strides = grid_points(64, 64)
     none = torch.zeros((0, 4))
-    target, _ = train_detector.assign_points(torch.zeros(len(points)), none, points, strides, none, ASSIGN)
+    target, _ = losses.assign_points(torch.zeros(len(points)), none, points, strides, none, ASSIGN)
     assert not target.any()
 
 
@@ -212,75 +215,86 @@ def test_loss_falls_to_nothing_for_perfect_answers_and_spares_the_unsure():
     faces = torch.tensor([[40.0, 40, 60, 66]])
     distances = perfect(points, strides, faces)[None]
     logits = torch.full((1, len(points)), -12.0)
-    target, _ = train_detector.assign_points(
-        logits[0], boxes_at(points, distances[0]), points, strides, faces, ASSIGN
-    )
+    target, _ = losses.assign_points(logits[0], boxes_at(points, distances[0]), points, strides, faces, ASSIGN)
     logits[0, target > 0] = torch.logit(target[target > 0].clamp(1e-4, 1 - 1e-4))
     none = torch.zeros((0, 4))
+    judge = SimpleNamespace(points=points, strides=strides, recipe=SimpleNamespace(assign=ASSIGN))
 
-    def losses(logits, unsure=none):
-        return train_detector.loss(logits, distances, points, strides, [faces], [unsure], CONFIG)
+    def both(logits, unsure=none):
+        batch = {"faces": torch.from_numpy(padded([faces])), "unsure": torch.from_numpy(padded([unsure]))}
+        compared = losses.Points(judge, {"logits": logits, "distances": distances}, batch)
+        return losses.score(compared), losses.box(compared)
 
-    score, box, overlap = losses(logits)
-    assert score < 0.2 and box < 1e-3 and overlap == pytest.approx(1.0, abs=1e-3)
+    score, box = both(logits)
+    assert score < 0.2 and box < 1e-3
     wrong = logits.clone()
     corner = (points < 30).all(1)
     wrong[0, corner] = 4.0
-    assert losses(wrong)[0] > score + 1
-    assert losses(wrong, torch.tensor([[0.0, 0, 31, 31]]))[0] == pytest.approx(float(score), rel=0.01)
+    assert both(wrong)[0] > score + 1
+    assert both(wrong, torch.tensor([[0.0, 0, 31, 31]]))[0] == pytest.approx(float(score), rel=0.01)
 
 
 def test_grid_and_answers_have_the_same_order():
     network = FaceBoxes(**SMALL).eval()
     with torch.no_grad():
-        logits, distances = network(torch.zeros(1, 3, 64, 96))
+        logits, distances = network(torch.zeros(1, 64, 96, 3, dtype=torch.uint8)).values()
     points, strides = grid_points(64, 96)
     assert logits.shape == (1, len(points)) and distances.shape == (1, len(points), 4)
     assert points[1].tolist() == [12.0, 4.0] and strides.tolist() == sorted(strides.tolist())
-
-
-def test_recipe_names_what_the_network_and_the_trainer_take():
-    config = tomllib.loads((ROOT / "configs/train/detector.toml").read_text())
-    FaceBoxes(**config["net"])
-    assert train_detector.schedule(0, config["train"]) < 0.01
-    assert train_detector.schedule(config["train"]["steps"], config["train"]) == pytest.approx(0.01, abs=1e-3)
 
 
 # Export
 
 
 @pytest.fixture
-def checkpoint(tmp_path):
+def network():
     torch.manual_seed(3)
     network = FaceBoxes(**SMALL)
     with torch.no_grad():
         for layer in network.score:
             layer.weight.normal_(std=0.5)
             layer.bias.fill_(0.0)
-        network.train()(torch.rand(2, 3, 64, 64) * 255)  # statistics that are not those of a new network
-    path = tmp_path / "last.pt"
-    torch.save({"config": {"net": SMALL}, "average": network.state_dict()}, path)
-    return path
+        # statistics that are not those of a new network
+        network.train()(torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8))
+    return network.eval()
 
 
 @pytest.fixture
-def exported(checkpoint, tmp_path):
-    network = export_detector.load_network(checkpoint)
+def exported(network, tmp_path):
     rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((64, 96), (33, 70), (1, 1), (200, 129))]
+    images = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((64, 96), (33, 70), (1, 1), (200, 129))]
     path = tmp_path / "net.onnx"
-    export_detector.export(network, path, pictures)
+    export.write_graph(network, path, images)
     table = describe(path, kind="detector", licence="MIT", provenance="a test", dialect="boxes",
                      smallest_face_px=10.0, nms_iou=0.45)  # fmt: skip
     update_manifest(tmp_path / "manifest.toml", {"net": table})
     return path
 
 
-def test_exported_network_answers_as_the_trained_one_for_any_size(exported, checkpoint):
-    pictures = [np.random.default_rng(1).integers(0, 256, (150, 47, 3), np.uint8)]
-    network = export_detector.load_network(checkpoint)
-    box_px, score = export_detector.parity(network, exported, pictures)
-    assert box_px < 0.02 and score < 1e-4
+def test_the_exported_network_computes_what_the_trained_one_does_for_any_size(exported, network):
+    image = np.random.default_rng(1).integers(0, 256, (1, 150, 47, 3), np.uint8)
+    with torch.no_grad():
+        expected = [out.numpy() for out in export.Exported(network)(torch.from_numpy(image))]
+    box, score = export.differences(image, open_session(exported).run(image=image), expected)
+    assert box < 0.02 and score < 1e-4
+
+
+def test_an_exported_file_can_be_trained_again(exported, network):
+    other = FaceBoxes(**SMALL)
+    export.read(other, exported)
+    images = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        for found, expected in zip(other.eval()(images).values(), network(images).values(), strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-4)
+
+
+def test_a_start_from_the_shipped_file_gives_equal_outputs():
+    _, net = checkpoint.open_network(ROOT / "weights" / "detector.onnx")
+    image = np.random.default_rng(1).integers(0, 256, (1, 150, 170, 3), np.uint8)
+    with torch.no_grad():
+        found = [out.numpy() for out in export.Exported(net)(torch.from_numpy(image))]
+    for part, expected in zip(found, open_session(ROOT / "weights" / "detector.onnx").run(image=image), strict=True):
+        np.testing.assert_allclose(part, expected, atol=1e-3)
 
 
 def test_the_runtime_takes_the_exported_network(exported):
@@ -290,12 +304,11 @@ def test_the_runtime_takes_the_exported_network(exported):
     assert scores == sorted(scores, reverse=True)
 
 
-def test_a_network_that_differs_is_not_written(checkpoint, tmp_path, monkeypatch):
-    network = export_detector.load_network(checkpoint)
-    monkeypatch.setattr(export_detector, "SCORE_TOLERANCE", -1.0)
-    with pytest.raises(WeightsError, match="expected the network's answers"):
-        export_detector.export(network, tmp_path / "bad.onnx", [np.zeros((64, 64, 3), np.uint8)])
-    assert not list(tmp_path.glob("*bad*"))
+def test_a_network_that_differs_is_not_written(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "SCORE_TOLERANCE", -1.0)
+    with pytest.raises(TrainingError, match="to agree with PyTorch"):
+        export.write_graph(network, tmp_path / "bad.onnx", [np.zeros((64, 64, 3), np.uint8)])
+    assert not list(tmp_path.iterdir())
 
 
 # Evaluation
@@ -332,38 +345,49 @@ def test_nothing_found_and_nothing_wanted():
 # The trainer
 
 
-def test_a_dry_run_trains_writes_and_resumes(photos, tmp_path, monkeypatch):
-    class Here:
-        """Batches without a process of their own."""
+def small_recipe(samples: int) -> Recipe:
+    shipped = load_recipe("detector")
+    schedule = dataclasses.replace(shipped.train, samples=samples, batch=2, warmup=0)
+    return dataclasses.replace(shipped, net=Net(**SMALL), data=Data(size_px=96), train=schedule)
 
-        def __init__(self, settings, cache, step):
-            self._sampler = detection.Sampler(photos, settings["size_px"])
-            self._settings, self._step = settings, step
 
-        def __enter__(self):
-            return self._next
+@pytest.fixture
+def fed_here(photos, monkeypatch):
+    monkeypatch.setattr(detection, "load", lambda folder: photos)
+    monkeypatch.setattr(loop, "Feeder", training_data.FeederHere)
 
-        def __exit__(self, *exc):
-            pass
 
-        def _next(self):
-            size = self._settings["batch"]
-            pictures = range(self._step * size, (self._step + 1) * size)
-            self._step += 1
-            images, faces, unsure = zip(*map(self._sampler.sample, pictures), strict=True)
-            return np.stack(images), list(faces), list(unsure)
+def test_a_batch_comes_from_its_number_alone(fed_here, tmp_path):
+    one, other = (Feed(small_recipe(8), tmp_path)(3) for _ in range(2))
+    assert one["images"].shape == (2, 96, 96, 3) and one["faces"].shape == one["unsure"].shape == (2, 96, 4)
+    assert all(np.array_equal(one[name], other[name], equal_nan=True) for name in one)
 
-    monkeypatch.setattr(train_detector, "batches", Here)
-    config = tomllib.loads((ROOT / "configs/train/detector.toml").read_text())
-    config["net"] = SMALL
-    config["train"] |= {"steps": 2, "batch": 2, "size_px": 96}
-    train_detector.train(config, tmp_path, tmp_path)
-    first = torch.load(tmp_path / "last.pt", weights_only=True)
+
+def test_training_writes_and_resumes(fed_here, tmp_path):
+    loop.train(small_recipe(4), tmp_path, tmp_path)
+    first = checkpoint.load(tmp_path / "last.pt")
     header, *rows = (tmp_path / "log.csv").read_text().splitlines()
-    assert first["step"] == 2 and header == "step,score,box,iou" and len(rows) == 1
-    config["train"]["steps"] = 3
-    train_detector.train(config, tmp_path, tmp_path)
-    second = torch.load(tmp_path / "last.pt", weights_only=True)
-    assert second["step"] == 3
+    assert first["seen"] == 4 and header == "seen,per_s,score,box,loss" and len(rows) == 1
+    loop.train(small_recipe(6), tmp_path, tmp_path)
+    second = checkpoint.load(tmp_path / "last.pt")
+    assert second["seen"] == 6
     assert any((first["net"][k] != second["net"][k]).any() for k in first["net"])
-    assert all(torch.isfinite(v).all() for v in second["average"].values())
+    assert all(torch.isfinite(v).all() for v in second["mean"].values())
+
+
+def test_ten_steps_are_those_of_the_trainer_before(fed_here, tmp_path, monkeypatch):
+    """The sums of the losses in ten steps of the trainer that this one replaced."""
+
+    @torch.no_grad()
+    def fill(net, *_):
+        rng = np.random.default_rng(0)
+        for parameter in net.parameters():
+            if parameter.ndim > 1:
+                parameter.copy_(torch.from_numpy(rng.normal(0, (2 / parameter[0].numel()) ** 0.5, parameter.shape)))
+
+    found = []
+    monkeypatch.setattr(loop, "start_from", fill)
+    monkeypatch.setattr(loop.Log, "add", lambda self, seen, terms: found.append(terms["loss"].item()))
+    loop.train(small_recipe(20), tmp_path, tmp_path, init=tmp_path / "filled")
+    expected = [44.71086, 26.81386, 12.06064, 9.23828, 30.28791, 9.55635, 6.94052, 5.07497, 4.42647, 8.5189]
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
