@@ -65,7 +65,7 @@ from render.window import open_window
 from tracker import __version__
 from tracker.config import load_config, to_toml
 from tracker.container import ends_early
-from tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError
+from tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError, SourceError
 from tracker.files import check_targets, file_name, new_file, numbered_ends
 from tracker.kernels import load_kernels
 from tracker.log import LOGS, RecordLog, open_log
@@ -639,7 +639,8 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
     threading.Thread(target=load_kernels_patiently, args=(watched,), name="facet-kernels", daemon=True).start()
     with contextlib.ExitStack() as parts:
         spec = args.webcam if args.webcam is not None else args.file
-        source = parts.enter_context(open_source(spec, config.source, start_s=args.start, max_frames=args.max_frames))
+        limits = {"start_s": args.start, "max_frames": args.max_frames}
+        source = parts.enter_context(open_source(spec, config.source, **limits, notify=warn))
         if args.export and not source.still and args.at is None:
             raise ConfigError(f"--export {args.export}: a video needs --at N, the frame to export, counted from 0")
         if args.at is not None and source.still:
@@ -714,6 +715,12 @@ def tell(text: str) -> None:
     """Print a line; a reader that left is no reason to stop."""
     with contextlib.suppress(OSError):
         print(text, flush=True)
+
+
+def warn(text: str) -> None:
+    """Print a line about what goes on all the same; called from the thread that reads, too."""
+    with contextlib.suppress(OSError, AttributeError, ValueError):  # stderr is closed
+        print(f"app.py: {text}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -794,7 +801,9 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         if args.list_cameras:
             cameras = list_cameras()
-            print("\n".join(str(camera) for camera in cameras) or "no camera found", flush=True)
+            if not cameras:
+                raise SourceError("no camera was found; plug one in")
+            print("\n".join(map(str, cameras)), flush=True)
             return 0
         return track(args, config)
     except ConfigError as error:

@@ -50,7 +50,7 @@ def clip(tmp_path_factory):
 
 def test_a_camera_is_unplugged(networks, clip, tmp_path):
     out, log = tmp_path / "out.mp4", tmp_path / "log.jsonl"
-    command = camera_command(clip, 40, "-o", out, "--log", log, *networks)
+    command = camera_command(clip, 40, "-o", out, "--log", log, "--set", "source.reconnect_s=0", *networks)
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
     assert_one_line(done, 1, "camera 0", "plugged in")
     assert 0 < playable_frames(out) <= 40
@@ -211,7 +211,7 @@ def test_a_stream_stalls_and_comes_back(stream, networks, tmp_path):
 
     threading.Thread(target=resume, daemon=True).start()
     address = f"http://127.0.0.1:{stream.server_port}/"
-    done = run("-f", address, "--log", log, "--set", "source.stall_s=60", *networks)
+    done = run("-f", address, "--log", log, "--set", "source.stall_s=60", "--set", "source.reconnect_s=0", *networks)
     times = [record["time_s"] for record in records(log)]
     assert max(np.diff(times)) > 1.5, done.stderr
     assert times[-1] > times[0] + 2.0, "pictures after the stall are tracked as well"
@@ -220,7 +220,8 @@ def test_a_stream_stalls_and_comes_back(stream, networks, tmp_path):
 def test_a_stream_stalls_for_good(stream, networks, tmp_path):
     out, log = tmp_path / "out.mp4", tmp_path / "log.jsonl"
     address = f"http://127.0.0.1:{stream.server_port}/"
-    done = run("-f", address, "-o", out, "--log", log, "--set", "source.stall_s=4", *networks)
+    settings = ["--set", "source.stall_s=4", "--set", "source.reconnect_s=0"]
+    done = run("-f", address, "-o", out, "--log", log, *settings, *networks)
     assert_one_line(done, 1, "stalled", "source.stall_s")
     assert 0 < playable_frames(out) <= 25
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "out.mp4"]
@@ -291,6 +292,6 @@ def test_sync_is_for_live_sources(networks, clip, tmp_path):
 
 
 def test_live_never_looks_ahead(networks, clip, tmp_path):
-    command = camera_command(clip, 10, "--log", tmp_path / "l.jsonl", "--set", "smoothing.lookahead=5", *networks)
+    command = camera_command(clip, None, "--log", tmp_path / "l.jsonl", "--set", "smoothing.lookahead=5", *networks)
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
     assert_one_line(done, 2, "smoothing.lookahead=5", "live")

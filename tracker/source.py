@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable
 
 import numpy as np
 
-from tracker.address import redacted, redacted_text
+from tracker.address import redacted
 from tracker.errors import SourceError
 from tracker.source_base import Picture, Source, SourceConfig, refuse_start
 from tracker.source_files import VideoFile
 from tracker.source_images import ImageFiles, decode_image, is_image_file, is_image_name, open_images
-from tracker.source_live import Camera, list_cameras, open_camera, open_raw, open_stream
+from tracker.source_live import Camera, list_cameras, open_camera, open_raw
 
 __all__ = ["Camera", "Source", "SourceConfig", "list_cameras", "open_source"]
 
-LARGEST_DOWNLOAD = 1 << 28  # bytes of an image or playlist that is read whole
+LARGEST_IMAGE, LARGEST_PLAYLIST = 1 << 28, 1 << 24  # bytes of what is read whole
 
 
 def open_source(
@@ -33,6 +34,7 @@ def open_source(
     max_frames: int | None = None,
     live: bool | None = None,
     capture_factory: Callable | None = None,
+    notify: Callable[[str], None] = lambda text: None,
 ) -> Source:
     """Open a source of frames and read its first one.
 
@@ -45,6 +47,7 @@ def open_source(
     max_frames : no more frames than this
     live : of a URL: whether to keep the newest frame only; None decides by what the server says
     capture_factory : what opens a camera, cv2.VideoCapture unless told; takes the index
+    notify : gets one line when a camera or stream was lost and is tried again; may be called from another thread
 
     Returns
     -------
@@ -58,12 +61,15 @@ def open_source(
     """
     if isinstance(spec, int):
         refuse_start(start_s, f"camera {spec}")
-        return open_camera(spec, config, max_frames, capture_factory)
+        return open_camera(spec, config, max_frames, capture_factory, notify)
+    if spec.startswith("/dev/") and (device := re.fullmatch(r"/dev/video(\d+)", os.path.realpath(spec))):
+        refuse_start(start_s, spec)
+        return open_camera(int(device[1]), config, max_frames, capture_factory, notify)
     if spec == "-":
         return open_raw(config, start_s, max_frames)
     scheme, separator, _ = spec.partition("://")
     if separator:
-        return _open_url(spec, scheme.lower(), config, start_s, max_frames, live)
+        return _open_url(spec, scheme.lower(), config, start_s, max_frames, live, notify)
     if os.path.isdir(spec):
         return open_images(spec, start_s, max_frames, config)
     if os.path.isfile(spec):
@@ -89,14 +95,25 @@ def open_source(
     raise SourceError(f"{spec}: expected a file, a folder or a URL, found none; check the name and the working folder")
 
 
-def _open_url(url: str, scheme: str, config: SourceConfig, start_s, max_frames, live: bool | None) -> Source:
+def _open_url(url: str, scheme: str, config: SourceConfig, start_s, max_frames, live: bool | None, notify) -> Source:
+    if scheme not in ("http", "https", "rtsp", "rtsps"):
+        raise SourceError(f"{redacted(url)}: expected http, https or rtsp, found {scheme}")
+    # Here, because they take 70 ms of the start and few sources are addresses.
+    from tracker.fetch import Request
+    from tracker.source_stream import open_stream
+
+    url = scheme + url[len(scheme) :]
+    what, request = "stream", None
     if scheme in ("http", "https"):
-        notes: list[str] = []
-        what, image = _probe(url, config, notes)
-        if image is not None:
-            refuse_start(start_s, redacted(url))
+        request = Request(url, config.stall_s)
+        what, data = _probe(request, url, config.stall_s)
+        if what == "image":
+            refuse_start(start_s, request.name)
+            notes: list[str] = []
+            image = decode_image(np.frombuffer(data, np.uint8), request.name, config.max_megapixels, notes)
             return _RemoteImage(url, image, notes, max_frames)
-        if what != "stream" and live is not True:
+        if what.startswith("file") and live is not True:
+            request.abort()
             try:
                 return VideoFile(url, start_s, max_frames, config.stall_s)
             except SourceError as error:
@@ -105,10 +122,9 @@ def _open_url(url: str, scheme: str, config: SourceConfig, start_s, max_frames, 
                 # An index at the end of the file cannot be reached then.
                 remedy = "the server sends files from their beginning only; download it first"
                 raise SourceError(f"{error} Or {remedy}") from error
-    elif scheme not in ("rtsp", "rtsps"):
-        raise SourceError(f"{redacted(url)}: expected http, https or rtsp, found {scheme}")
     refuse_start(start_s, redacted(url))
-    return open_stream(url, config, max_frames, live=live is not False)
+    playlist = what == "playlist"
+    return open_stream(url, config, max_frames, live is not False, None if playlist else request, playlist, notify)
 
 
 class _RemoteImage(ImageFiles):
@@ -122,37 +138,25 @@ class _RemoteImage(ImageFiles):
         self._ahead = Picture(image, 0.0, self.name, first=True)
 
 
-def _probe(url: str, config: SourceConfig, notes: list[str]) -> tuple[str, np.ndarray | None]:
-    """Ask a server what it has: "file", "file from its beginning", "stream", or "image" and the image.
+def _probe(request, url: str, timeout_s: float) -> tuple[str, bytes]:
+    """Ask a server what it has: "file", "file from its beginning", "stream", "playlist", or "image" and its bytes."""
 
-    `notes` gets what there is to say of the image.
-    """
-    # Here, because they take 10 ms of the start and few sources are addresses.
-    import http.client
-    import urllib.error
-    import urllib.request
+    def ask() -> tuple[str, bytes]:
+        headers = request.open().headers
+        kind = headers.get_content_type()
+        if kind.startswith("image/"):
+            return "image", request.read_all(LARGEST_IMAGE)
+        if "mpegurl" in kind or url.partition("?")[0].endswith(".m3u8"):
+            text = request.read_all(LARGEST_PLAYLIST)
+            # A master playlist only names others, as films and broadcasts both do: taken for a broadcast.
+            return ("file" if b"#EXT-X-ENDLIST" in text else "playlist"), b""
+        if headers.get("Content-Length") is None or kind.startswith("multipart/"):
+            return "stream", b""
+        parts = headers.get("Accept-Ranges") == "bytes"
+        return ("file" if parts else "file from its beginning"), b""
 
-    name, timeout_s = redacted(url), config.stall_s
-    request = urllib.request.Request(url, headers={"User-Agent": "facet"})
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as reply:
-            kind = reply.headers.get_content_type()
-            if kind.startswith("image/"):
-                return "image", decode_image(reply.read(LARGEST_DOWNLOAD), name, config.max_megapixels, notes)
-            if "mpegurl" in kind or url.partition("?")[0].endswith(".m3u8"):
-                text = reply.read(LARGEST_DOWNLOAD)
-                # A master playlist only names others, as films and broadcasts both do: taken for a broadcast.
-                return ("file" if b"#EXT-X-ENDLIST" in text else "stream"), None
-            if reply.headers.get("Content-Length") is None or kind.startswith("multipart/"):
-                return "stream", None
-            parts = reply.headers.get("Accept-Ranges") == "bytes"
-            return ("file" if parts else "file from its beginning"), None
-    except urllib.error.HTTPError as error:
-        raise SourceError(f"{name}: the server answered {error.code} {error.reason}; check the address") from error
-    except TimeoutError as error:
-        raise SourceError(f"{name}: the server did not answer for {timeout_s:g} s; check the address") from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        reason = getattr(reason, "strerror", None) or reason
-        reason = redacted_text(str(reason), url)
-        raise SourceError(f"{name}: no connection ({reason}); check the address") from error
+        return request.within(timeout_s, ask)
+    except BaseException:
+        request.abort()
+        raise

@@ -33,7 +33,8 @@ class SourceConfig:
 
     size: Annotated[str | None, "WIDTHxHEIGHT in px: requested of a camera, required for raw frames on stdin"] = None
     fps: Annotated[float | None, "frames per second: requested of a camera, required for raw frames on stdin"] = None
-    stall_s: Annotated[float, "seconds without a frame after which a camera or stream has failed"] = 10.0
+    stall_s: Annotated[float, "seconds without a complete frame after which a camera or stream has failed"] = 10.0
+    reconnect_s: Annotated[float, "seconds for which a lost camera or live stream is tried again; 0: never"] = 30.0
     max_megapixels: Annotated[
         float, "megapixels of the largest image that is read; less for formats that take more memory than JPEG and PNG"
     ] = MAX_MEGAPIXELS
@@ -47,6 +48,8 @@ class SourceConfig:
             raise ValueError(f"stall_s must be positive, got {self.stall_s}")
         if not 0 < self.max_megapixels < math.inf:
             raise ValueError(f"max_megapixels must be positive, got {self.max_megapixels}")
+        if not 0 <= self.reconnect_s < math.inf:
+            raise ValueError(f"reconnect_s must be at least 0, got {self.reconnect_s}")
 
     @property
     def size_wh(self) -> tuple[int, int] | None:
@@ -54,6 +57,21 @@ class SourceConfig:
             return None
         width, height = self.size.split("x")
         return int(width), int(height)
+
+
+class Broken(SourceError):
+    """A live source broke off and may come back.
+
+    Attributes
+    ----------
+    what : what happened
+    remedy : what to do about it
+    in_order : whether the server closed a stream without an end of its own, so that it may have been over
+    """
+
+    def __init__(self, what: str, remedy: str, in_order: bool = False):
+        super().__init__(f"{what}; {remedy}")
+        self.what, self.remedy, self.in_order = what, remedy, in_order
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""Sources that are not files: cameras, network streams, raw frames on stdin.
+"""Cameras, raw frames on stdin, and what they have in common with network streams.
 
 A thread reads and the consumer takes from one slot. Live sources replace a frame that nobody has taken; the others
 wait. The thread alone opens, reads and releases its device, so that closing never pulls it away under a read.
@@ -7,50 +7,83 @@ wait. The thread alone opens, reads and releases its device, so that closing nev
 from __future__ import annotations
 
 import io
+import math
 import os
-import re
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-import imageio_ffmpeg
 import numpy as np
 
-from tracker.address import redacted, redacted_text
 from tracker.errors import SourceError
-from tracker.source_base import CLOSE_S, LOOK_S, Picture, Source, SourceConfig, believable_fps, refuse_start
+from tracker.source_base import CLOSE_S, LOOK_S, Broken, Picture, Source, SourceConfig, believable_fps, refuse_start
 
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0  # before a lost connection is tried again, doubled each time
+DRIVER_BUFFERS = 4  # frames at most that may have become old in a camera's driver
+LONGEST_AGE_S = 10.0  # an older frame says that the driver counts time in another way
 CAMERA_FAILURES = 10  # reads in a row; cameras miss a frame now and then, above all the first
+
+
+class Read(NamedTuple):
+    """What a device reads."""
+
+    image: np.ndarray  # (H, W, 3) uint8, BGR
+    captured_s: float  # on the clock of time.monotonic
+    dropped: int = 0  # frames before it that nobody will see
 
 
 class ThreadedSource(Source):
     """Frames of a `device` that a thread reads.
 
-    The device has `read() -> image or None at the end`, `release()` (called by the thread) and `interrupt()` (called by
-    the closer: makes a blocked read return where that can be done).
+    The device has `read() -> Read or None at the end`, `release()` (called by the thread) and `interrupt()` (called by
+    the closer: makes a blocked read return where that can be done). Where its read raises
+    `Broken` and there is a `reopen`, new devices are tried until one gives a frame, for `reconnect_s`; time goes on.
     """
 
     reads_ahead = True
 
-    def __init__(self, device, *, name, kind, live, stall_s, frame_s=None, max_frames=None):
-        """`frame_s`: fixed distance of frames in time; None takes the time of arrival."""
+    def __init__(
+        self,
+        device,
+        *,
+        name: str,
+        kind: str,
+        live: bool,
+        stall_s: float | None = None,
+        frame_s: float | None = None,
+        max_frames: int | None = None,
+        reopen: Callable | None = None,
+        reconnect_s: float = 0.0,
+        notify: Callable[[str], None] = lambda text: None,
+    ):
+        """Start the thread and wait for the first frame.
+
+        Parameters
+        ----------
+        stall_s : of a device that does not notice by itself that no frame comes
+        frame_s : fixed distance of frames in time; None takes the time of arrival
+        reopen : `reopen(seconds)` makes another device, which gives its first frame within these seconds or fails
+        notify : gets one line when the device broke off and is tried again; called in the thread
+        """
         super().__init__(name, max_frames)
         self.kind = kind
         self.live = live
         self._device = device
         self._stall_s = stall_s
         self._frame_s = frame_s
+        self._reopen, self._reconnect_s, self._notify = reopen, reconnect_s, notify
         self._changed = threading.Condition()
         self._slot: Picture | None = None
         self._ended = False
         self._error: Exception | None = None
         self._begin_s: float | None = None
-        self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
+        self._newest_s = time.monotonic()  # when the newest frame came, or the next one could be hoped for
+        self._thread = threading.Thread(target=self._run, name=f"source {self.name}", daemon=True)
         self._thread.start()
         try:
             self._ahead = self._take()
@@ -60,28 +93,33 @@ class ThreadedSource(Source):
         if self._ahead is None:
             self.close()
             raise SourceError(f"{self.name}: expected frames, found none")
-        height, width = self._ahead.image.shape[:2]
-        self.size_wh = width, height
         self.fps = believable_fps(device.fps)
 
     def _run(self) -> None:
-        count = 0
+        count, after_gap = 0, False
         try:
             while not self.stopped:
-                image = self._device.read()
-                if image is None:
+                try:
+                    read = self._device.read()
+                except Broken as error:
+                    if self._begin_s is None or self._reopen is None or self._reconnect_s == 0:
+                        if error.in_order and self._begin_s is not None:
+                            break
+                        raise
+                    read, after_gap = self._reconnected(error), True
+                if read is None:
                     break
-                now_s = time.monotonic()
+                image, captured_s, dropped = read
+                self.dropped += dropped
                 if self._begin_s is None:
-                    self._begin_s = now_s
-                time_s = now_s - self._begin_s if self._frame_s is None else count * self._frame_s
+                    self._begin_s = captured_s
+                    self.size_wh = image.shape[1], image.shape[0]
+                elif image.shape[1::-1] != self.size_wh:
+                    image = cv2.resize(image, self.size_wh, interpolation=cv2.INTER_AREA)
+                time_s = captured_s - self._begin_s if self._frame_s is None else count * self._frame_s
                 count += 1
-                with self._changed:
-                    while self._slot is not None and not self.live and not self.stopped:
-                        self._changed.wait()
-                    self.dropped += self._slot is not None
-                    self._slot = Picture(image, time_s, self.name, captured_s=now_s)
-                    self._changed.notify_all()
+                self._put(Picture(image, time_s, self.name, after_gap, captured_s))
+                after_gap = False
         except Exception as error:  # raised where the consumer can see it
             self._error = error
         finally:
@@ -89,6 +127,45 @@ class ThreadedSource(Source):
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
+
+    def _put(self, picture: Picture) -> None:
+        with self._changed:
+            while self._slot is not None and not self.live and not self.stopped:
+                self._changed.wait()
+            if self._slot is not None:
+                self.dropped += 1
+                picture = replace(picture, first=picture.first or self._slot.first)
+            self._slot = picture
+            self._newest_s = time.monotonic()
+            self._changed.notify_all()
+
+    def _reconnected(self, lost: Broken) -> Read | None:
+        """The first thing that a new device reads; raises where none gives a frame in time, None once stopped."""
+        self._notify(f"{lost.what}; trying again for {self._reconnect_s:g} s")
+        self._newest_s = math.inf
+        end_s = time.monotonic() + self._reconnect_s
+        pause_s, reason = FIRST_PAUSE_S, ""
+        while not self.stopped:
+            self._device.release()
+            until_s = min(time.monotonic() + pause_s, end_s)
+            while not self.stopped and time.monotonic() < until_s:
+                time.sleep(min(LOOK_S, max(0.0, until_s - time.monotonic())))
+            left_s = end_s - time.monotonic()
+            if left_s <= 0:
+                raise SourceError(
+                    f"{lost.what} and did not come back for {self._reconnect_s:g} s{reason}; {lost.remedy}"
+                )
+            try:
+                self._device = self._reopen(left_s)
+                if self.stopped:  # too late for the closer to interrupt it
+                    break
+                read = self._device.read()
+                self._newest_s = time.monotonic()
+                return read
+            except SourceError as error:
+                reason = f" (at last: {getattr(error, 'what', error)})"
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        return None
 
     def _read(self) -> Picture | None:
         if self._ahead is not None:
@@ -102,14 +179,10 @@ class ThreadedSource(Source):
         return self._take()
 
     def _take(self) -> Picture | None:
-        begin_s = time.monotonic()
         with self._changed:
             while self._slot is None and not self._ended and not self.stopped:
-                if self._stall_s is not None and time.monotonic() - begin_s >= self._stall_s:
-                    raise SourceError(
-                        f"{self.name}: the {self.kind} stalled, no picture for {self._stall_s:g} s;"
-                        " check the connection, or raise source.stall_s"
-                    )
+                if self._stall_s is not None and time.monotonic() - self._newest_s >= self._stall_s:
+                    raise stalled(self.name, self.kind, self._stall_s)
                 self._changed.wait(LOOK_S)
             if self.stopped:
                 return None
@@ -128,6 +201,11 @@ class ThreadedSource(Source):
             self._thread.join(CLOSE_S)
 
 
+def stalled(name: str, kind: str, stall_s: float) -> Broken:
+    what = f"{name}: the {kind} stalled, no picture for {stall_s:g} s"
+    return Broken(what, "check the connection, or raise source.stall_s")
+
+
 # Cameras
 
 
@@ -136,11 +214,12 @@ class CameraDevice:
 
     def __init__(self, index: int, config: SourceConfig, capture_factory: Callable):
         self._index = index
-        self._capture = capture_factory(index)
-        if not self._capture.isOpened():
-            self._capture.release()
-            cameras = ", ".join(map(str, list_cameras(capture_factory))) or "none"
-            raise SourceError(f"camera {index}: cannot be opened; cameras found: {cameras}; is it in use elsewhere?")
+        self._capture = None
+        if index < 1 << 31:
+            self._capture = capture_factory(index)
+        if self._capture is None or not self._capture.isOpened():
+            self.release()
+            raise SourceError(f"camera {index}: cannot be opened")
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         if config.size_wh is not None:
             # Uncompressed pictures of this size do not fit through USB 2 at full rate.
@@ -151,29 +230,71 @@ class CameraDevice:
             self._capture.set(cv2.CAP_PROP_FPS, config.fps)
         self.fps = self._capture.get(cv2.CAP_PROP_FPS)
 
-    def read(self) -> np.ndarray:
-        for _ in range(CAMERA_FAILURES):
+    def read(self) -> Read:
+        dropped = failures = 0
+        while failures < CAMERA_FAILURES:
             ok, image = self._capture.read()
-            if ok and image is not None:
-                return image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-            time.sleep(0.02)
-        raise SourceError(f"camera {self._index}: it stopped delivering pictures; is it still plugged in?")
+            if not ok or image is None:
+                failures += 1
+                time.sleep(0.02)
+                continue
+            now_s = time.monotonic()
+            age_s = now_s - self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000  # where the driver has this clock
+            if not 0 <= age_s < LONGEST_AGE_S:
+                age_s = 0.0
+            if age_s > 2 / believable_fps(self.fps) and dropped < DRIVER_BUFFERS:  # waited in the driver
+                dropped += 1
+                continue
+            image = image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+            return Read(image, now_s - age_s, dropped)
+        raise Broken(f"camera {self._index}: it stopped delivering pictures", "is it still plugged in?")
 
     def interrupt(self) -> None:
         pass  # a blocked read of a driver cannot be interrupted; the thread ends when it returns
 
     def release(self) -> None:
-        self._capture.release()
+        if self._capture is not None:
+            self._capture.release()
 
 
 def open_camera(
-    index: int, config: SourceConfig, max_frames: int | None = None, capture_factory: Callable | None = None
+    index: int,
+    config: SourceConfig,
+    max_frames: int | None = None,
+    capture_factory: Callable | None = None,
+    notify: Callable[[str], None] = lambda text: None,
 ) -> ThreadedSource:
     """Open a camera by its index; `capture_factory(index)` stands for cv2.VideoCapture."""
-    device = CameraDevice(index, config, capture_factory or cv2.VideoCapture)
+
+    def device(_left_s: float) -> CameraDevice:
+        return CameraDevice(index, config, capture_factory or cv2.VideoCapture)
+
+    try:
+        first = device(0.0)
+    except SourceError as error:
+        raise SourceError(f"{error}; {_what_there_is(index, list_cameras(capture_factory))}") from error
     return ThreadedSource(
-        device, name=f"camera {index}", kind="camera", live=True, stall_s=config.stall_s, max_frames=max_frames
+        first,
+        name=f"camera {index}",
+        kind="camera",
+        live=True,
+        stall_s=config.stall_s,
+        max_frames=max_frames,
+        reopen=device,
+        reconnect_s=config.reconnect_s,
+        notify=notify,
     )
+
+
+def _what_there_is(index: int, cameras: list[Camera]) -> str:
+    """What to do about a camera that cannot be opened."""
+    found = f"cameras found: {', '.join(map(str, cameras))}" if cameras else "no camera was found; plug one in"
+    node = f"/dev/video{index}"
+    if not os.path.exists(node):
+        return found
+    if not os.access(node, os.R_OK | os.W_OK):
+        return f"permission denied for {node}: join the group that owns it, most often video"
+    return f"cameras found: {', '.join(map(str, cameras)) or 'none'}; is it in use elsewhere?"
 
 
 class Camera(NamedTuple):
@@ -206,87 +327,6 @@ def list_cameras(capture_factory: Callable | None = None) -> list[Camera]:
     return found
 
 
-# Network streams
-
-
-class FfmpegDevice:
-    """A stream decoded by an ffmpeg process, which can be ended while a read of it blocks.
-
-    It hands over YUV4MPEG2, whose header tells size and rate. A stream that changes its size is scaled to the first.
-    """
-
-    def __init__(self, url: str, live: bool):
-        self._url, self._name = url, redacted(url)
-        self.fps = 0.0
-        self._frame_shape: tuple[int, int] | None = None
-        low_delay = ["-fflags", "nobuffer", "-flags", "low_delay", "-threads", "1"] if live else []
-        rtsp = ["-rtsp_transport", "tcp"] if url.startswith("rtsp") else []
-        options = ["-nostdin", "-v", "error", "-probesize", "500000", "-analyzeduration", "1000000", *low_delay, *rtsp]
-        # Even sides, because I420 holds colour for 2x2 pixels; BT.601 video levels, because that is what OpenCV reads.
-        scale = "scale=trunc((iw+1)/2)*2:trunc((ih+1)/2)*2:out_color_matrix=bt601:out_range=tv"
-        output = ["-an", "-vf", scale, "-pix_fmt", "yuv420p", "-fps_mode", "passthrough", "-flush_packets", "1"]
-        self._errors: list[str] = []
-        try:
-            self._process = subprocess.Popen(
-                [imageio_ffmpeg.get_ffmpeg_exe(), *options, "-i", url, *output, "-f", "yuv4mpegpipe", "pipe:1"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is for us to handle
-            )
-        except (OSError, RuntimeError) as error:
-            raise SourceError(f"{self._name}: ffmpeg cannot be started ({error}); reinstall imageio-ffmpeg") from error
-        self._drain = threading.Thread(target=self._collect_errors, daemon=True)
-        self._drain.start()
-
-    def _collect_errors(self) -> None:
-        for line in self._process.stderr:
-            text = re.sub(r"^\[[^]]*\] ", "", line.decode(errors="replace").strip())
-            self._errors = [*self._errors[-4:], text]
-
-    def read(self) -> np.ndarray | None:
-        if self._frame_shape is None:
-            header = self._process.stdout.readline()
-            if not header.startswith(b"YUV4MPEG2"):
-                return self._end()
-            fields = {part[:1]: part[1:].decode() for part in header.split()[1:]}
-            numerator, _, denominator = fields[b"F"].partition(":")
-            self.fps = int(numerator) / max(int(denominator or 1), 1)
-            self._frame_shape = int(fields[b"H"]) * 3 // 2, int(fields[b"W"])
-        if not self._process.stdout.readline():  # FRAME
-            return self._end()
-        planes = np.empty(self._frame_shape, np.uint8)
-        if self._process.stdout.readinto(planes.reshape(-1)) < planes.size:
-            return self._end()
-        return cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420)
-
-    def _end(self) -> None:
-        status = self._process.wait()
-        self._drain.join(1.0)
-        if status != 0 or self._frame_shape is None:
-            reason = self._errors[-1] if self._errors else "it held no picture"
-            if self._url in reason:
-                reason = reason.rsplit(": ", 1)[-1]
-            reason = redacted_text(reason, self._url)
-            raise SourceError(f"{self._name}: expected a video stream, ffmpeg found: {reason}; check the address")
-
-    def interrupt(self) -> None:
-        self._process.kill()
-
-    def release(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._drain.join(1.0)
-        self._process.stdout.close()
-        self._process.stderr.close()
-
-
-def open_stream(url: str, config: SourceConfig, max_frames: int | None = None, live: bool = True) -> ThreadedSource:
-    """Open a network stream; `live=False` keeps every frame and makes the sender wait."""
-    device = FfmpegDevice(url, live)
-    return ThreadedSource(device, name=url, kind="stream", live=live, stall_s=config.stall_s, max_frames=max_frames)
-
-
 # Raw frames on stdin
 
 
@@ -300,7 +340,7 @@ class RawDevice:
         self.fps = fps
         self._frames = 0
 
-    def read(self) -> np.ndarray | None:
+    def read(self) -> Read | None:
         image = np.empty(self._shape, np.uint8)
         left = memoryview(image).cast("B")
         while left:
@@ -317,7 +357,7 @@ class RawDevice:
                 f" {image.size - len(left)} bytes more; check source.size and that the sender writes bgr24"
             )
         self._frames += 1
-        return image
+        return Read(image, time.monotonic())
 
     def interrupt(self) -> None:
         pass  # the thread is a daemon: a read that never returns does not keep the program

@@ -106,7 +106,7 @@ def test_only_the_newest_frame_of_a_camera_is_kept(clip):
 
 def test_an_unplugged_camera(clip):
     message = "camera 2: it stopped delivering pictures; is it still plugged in"
-    source = open_source(2, capture_factory=lambda index: LoopedFile(clip, frames=5))
+    source = open_source(2, SourceConfig(reconnect_s=0), capture_factory=lambda index: LoopedFile(clip, frames=5))
     with source, pytest.raises(SourceError, match=message):
         list(source)
 
@@ -156,6 +156,58 @@ def test_an_unknown_camera_lists_those_found(clip):
     assert "\n" not in str(caught.value)
     cameras = list_cameras(factory)
     assert [(camera.index, camera.size_wh) for camera in cameras] == [(0, (WIDTH, HEIGHT)), (3, (WIDTH, HEIGHT))]
+
+
+def test_a_camera_that_is_plugged_in_again_goes_on(clip):
+    """The first opening after the loss fails; the second gives frames of another size."""
+    opened, notices = [], []
+
+    class Larger(LoopedFile):
+        def read(self):
+            ok, image = super().read()
+            return ok, image if image is None else cv2.resize(image, None, fx=2, fy=2)
+
+    def factory(index):
+        opened.append(index)
+        cameras = [lambda: LoopedFile(clip, frames=5), NoCamera, lambda: Larger(clip, frames=3), NoCamera]
+        return cameras[min(len(opened), len(cameras)) - 1]()
+
+    source = open_source(1, SourceConfig(reconnect_s=2.5), capture_factory=factory, notify=notices.append)
+    frames = []
+    with source, pytest.raises(SourceError, match=r"did not come back for 2\.5 s \(.*\); is it still plugged in\?$"):
+        frames.extend(source)
+    assert notices == ["camera 1: it stopped delivering pictures; trying again for 2.5 s"] * 2
+    assert {frame.image.shape for frame in frames} == {(HEIGHT, WIDTH, 3)}
+    begins = [frame for frame in frames if frame.first]
+    assert begins[0].index == 0 and len(begins) == 2
+    times = [frame.time_s for frame in frames]
+    assert all(later > earlier for earlier, later in itertools.pairwise(times))
+    assert begins[1].time_s - frames[begins[1].index - 1].time_s > 0.7  # the pauses before both attempts
+
+
+def test_frames_that_became_old_in_the_driver_are_passed_over(clip):
+    """The driver stamps frames on the clock of the system, as V4L2 does."""
+    tick = threading.Semaphore(0)
+    ages_s = iter([0.0, 3.0, 2.0, 0.5, *[0.01] * 100])
+
+    class Stamped(LoopedFile):
+        def get(self, key):
+            return 1000 * (time.monotonic() - next(ages_s)) if key == cv2.CAP_PROP_POS_MSEC else super().get(key)
+
+    tick.release(5)
+    with open_source(0, capture_factory=lambda index: Stamped(clip, tick=tick)) as source:
+        wait_until(lambda: source.dropped == 3)
+        frame = next(source)
+        assert number_of(frame.image) == 4 and source.dropped == 4  # the first one was replaced
+        assert time.monotonic() - frame.captured_s >= 0.01
+        tick.release()
+
+
+@pytest.mark.parametrize("index", [0, 7, 99_999_999_999, 10**400])
+def test_without_any_camera(index, capfd):
+    with pytest.raises(SourceError, match=rf"^camera {index}: cannot be opened; no camera was found; plug one in$"):
+        open_source(index, capture_factory=lambda index: NoCamera())
+    assert capfd.readouterr() == ("", "")
 
 
 # Network
@@ -295,7 +347,7 @@ def test_a_stream_that_pauses_goes_on(server):
 
 
 def test_a_stream_that_stalls_is_given_up(server):
-    with open_source(f"{server.url}/mjpeg", SourceConfig(stall_s=2.5)) as source:
+    with open_source(f"{server.url}/mjpeg", SourceConfig(stall_s=2.5, reconnect_s=0)) as source:
         next(source)
         server.go.clear()
         with pytest.raises(SourceError, match=r"the stream stalled, no picture for 2\.5 s"):
@@ -325,7 +377,7 @@ def test_a_stream_that_ends_is_read_to_its_end(server):
 
 def test_a_broadcast_of_h264(server, tmp_path):
     server.clip = make_clip(tmp_path / "broadcast.ts", 120)
-    with open_source(f"{server.url}/broadcast") as source:
+    with open_source(f"{server.url}/broadcast", SourceConfig(reconnect_s=0)) as source:
         frames = list(source)
     told = [number_of(frame.image) for frame in frames]
     assert source.live and source.exhausted and told == sorted(set(told)) and told[-1] == 119
@@ -384,8 +436,12 @@ except SourceError as error:
 def read_raw(data, size=f"{WIDTH}x{HEIGHT}", stdin=None):
     given = {"input": data} if stdin is None else {"stdin": stdin}
     done = subprocess.run(
-        [sys.executable, "-c", READ_RAW, size], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, timeout=60, **given,
+        [sys.executable, "-c", READ_RAW, size],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=60,
+        **given,
     )
     assert done.returncode == 0 and done.stderr == b"", done.stderr
     return done.stdout.decode().splitlines()

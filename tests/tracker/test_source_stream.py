@@ -1,0 +1,458 @@
+"""Network streams that break off, trickle, ask for a password, or send more than can be shown."""
+
+import base64
+import itertools
+import threading
+import time
+
+import cv2
+import pytest
+
+from tests.clips import ffmpeg, make_clip, number_of, numbered_image
+from tests.servers import play_rtsp, serving
+from tests.waiting import wait_until
+from tracker import source_stream
+from tracker.errors import SourceError
+from tracker.source import SourceConfig, open_source
+
+MULTIPART = "HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n"
+CHUNKED = MULTIPART + "Transfer-Encoding: chunked\r\n\r\n"
+PASSWORD = "p@ss word"
+LOGIN = "me:p%40ss%20word"
+
+
+def part(number: int) -> bytes:
+    """A picture of an MJPEG stream."""
+    data = cv2.imencode(".jpg", numbered_image(number % 256), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    return b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(data), data)
+
+
+def send_parts(peer, numbers, wrap=bytes, pause_s=0.02):
+    for number in numbers:
+        peer.send(wrap(part(number)))
+        time.sleep(pause_s)
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def all_of(url, **settings):
+    """The frames of a stream and what was notified meanwhile."""
+    notices = []
+    with open_source(url, SourceConfig(**settings), notify=notices.append) as source:
+        return list(source), notices
+
+
+# How a connection ends
+
+
+def reset(peer):
+    peer.reset()
+
+
+def short_of_its_length(peer):
+    peer.send(MULTIPART, f"Content-Length: {10 * len(part(0))}\r\n\r\n")
+    send_parts(peer, range(8))
+
+
+def without_the_last_chunk(peer):
+    peer.send(CHUNKED)
+    send_parts(peer, range(8), chunk)
+
+
+def reset_in_the_middle(peer):
+    peer.send(MULTIPART, "\r\n")
+    send_parts(peer, range(8))
+    time.sleep(0.3)  # a reset throws away what the other side has not read
+    peer.reset()
+
+
+def closed_in_order(peer):
+    peer.send(MULTIPART, "\r\n")
+    send_parts(peer, range(8))
+
+
+def with_the_last_chunk(peer):
+    peer.send(CHUNKED)
+    send_parts(peer, range(8), chunk)
+    peer.send("0\r\n\r\n")
+
+
+def of_its_length(peer):
+    parts = [part(number) for number in range(8)]
+    peer.send(MULTIPART, f"Content-Length: {sum(map(len, parts))}\r\n\r\n", *parts)
+
+
+BREAKS = (reset_in_the_middle, short_of_its_length, without_the_last_chunk)
+
+
+@pytest.mark.parametrize("behave", [with_the_last_chunk, of_its_length])
+def test_a_complete_body_is_the_end(behave):
+    def server(peer):
+        peer.request()
+        behave(peer)
+
+    with serving(server) as host:
+        frames, notices = all_of(f"http://{host}/", reconnect_s=20)
+    assert number_of(frames[-1].image) == 7 and notices == []
+
+
+@pytest.mark.parametrize("behave", BREAKS)
+def test_a_break_is_an_error_where_nothing_is_tried_again(behave):
+    def server(peer):
+        peer.request()
+        behave(peer)
+
+    with serving(server) as host, pytest.raises(SourceError, match=rf"^http://{host}/x: the connection was lost \("):
+        all_of(f"http://u:secret@{host}/x?k=secret", reconnect_s=0)
+
+
+def test_a_closed_body_without_a_length_is_the_end_where_nothing_is_tried_again():
+    def server(peer):
+        peer.request()
+        closed_in_order(peer)
+
+    with serving(server) as host:
+        frames, notices = all_of(f"http://{host}/", reconnect_s=0)
+    assert number_of(frames[-1].image) == 7 and notices == []
+
+
+@pytest.mark.parametrize("behave", [*BREAKS, closed_in_order])
+def test_a_lost_connection_is_made_again(behave):
+    """The third connection brings frames of another size, and ends in order."""
+    asked = []
+
+    def server(peer):
+        asked.append(peer.request())
+        if peer.number == 0:
+            behave(peer)
+        elif peer.number == 1:
+            peer.reset()
+        else:
+            peer.send(CHUNKED)
+            send_parts(peer, range(100, 108), chunk)
+            peer.send("0\r\n\r\n")
+
+    with serving(server) as host:
+        frames, notices = all_of(f"http://{host}/live?token=abc", reconnect_s=20)
+    assert len(notices) == 1 and notices[0].startswith(f"http://{host}/live: the connection was lost (")
+    assert notices[0].endswith("; trying again for 20 s")
+    numbers = [number_of(frame.image) for frame in frames]
+    assert numbers == sorted(numbers) and numbers[0] < 8 and numbers[-1] == 107
+    begins = [frame.index for frame in frames if frame.first]
+    assert begins == [0, next(n for n, number in enumerate(numbers) if number >= 100)]
+    times = [frame.time_s for frame in frames]
+    assert all(later > earlier for earlier, later in itertools.pairwise(times))
+    gap_s = times[begins[1]] - times[begins[1] - 1]
+    assert gap_s > 0.7  # a quarter and half a second of waiting: time goes on by the clock
+    assert len(asked) == 3 and all("token=abc" in request for request in asked)
+
+
+def test_a_connection_that_does_not_come_back():
+    alive = threading.Event()
+
+    def server(peer):
+        peer.request()
+        if not alive.is_set():
+            alive.set()
+            reset_in_the_middle(peer)
+        else:
+            peer.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+
+    notices = []
+    with serving(server) as host:
+        source = open_source(f"http://{host}/", SourceConfig(reconnect_s=1.5), notify=notices.append)
+        message = r"did not come back for 1\.5 s \(at last: .*503 Service Unavailable"
+        with source, pytest.raises(SourceError, match=message) as caught:
+            list(source)
+    assert len(notices) == 1 and "\n" not in str(caught.value)
+
+
+def test_closing_ends_the_attempts():
+    def server(peer):
+        peer.request()
+        if peer.number == 0:
+            reset_in_the_middle(peer)
+        else:
+            time.sleep(60)
+
+    notices = []
+    with serving(server) as host:
+        source = open_source(f"http://{host}/", SourceConfig(reconnect_s=50), notify=notices.append)
+        consumer = threading.Thread(target=lambda: list(source))
+        consumer.start()
+        wait_until(lambda: notices)
+        begin_s = time.monotonic()
+        source.close()
+        consumer.join(30)
+    assert not consumer.is_alive() and time.monotonic() - begin_s < 8
+
+
+def test_a_stalled_stream_is_tried_again():
+    def server(peer):
+        peer.request()
+        peer.send(CHUNKED)
+        send_parts(peer, range(8), chunk)
+        if peer.number == 0:
+            time.sleep(60)
+        peer.send("0\r\n\r\n")
+
+    with serving(server) as host:
+        frames, notices = all_of(f"http://{host}/", reconnect_s=20, stall_s=2.0)
+    assert len(notices) == 1 and "the stream stalled, no picture for 2 s; trying again" in notices[0]
+    assert sum(frame.first for frame in frames) == 2
+
+
+# Servers that trickle, and answers without bounds
+
+
+def drip_the_head(peer):
+    peer.drip(b"HTTP/1.1 200 OK\r\nX-Filler: " + b"x" * 1000)
+
+
+def drip_the_image(peer):
+    peer.send("HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 5000\r\n\r\n")
+    peer.drip(b"\x89PNG" + b"x" * 5000)
+
+
+def drip_the_playlist(peer):
+    peer.send("HTTP/1.1 200 OK\r\nContent-Type: application/vnd.apple.mpegurl\r\n\r\n")
+    peer.drip(b"#EXTM3U\n" * 500)
+
+
+def drip_the_first_frame(peer):
+    peer.send(MULTIPART, "\r\n")
+    peer.drip(part(0))
+
+
+def say_nothing(peer):
+    time.sleep(60)
+
+
+@pytest.mark.parametrize(
+    "behave", [drip_the_head, drip_the_image, drip_the_playlist, drip_the_first_frame, say_nothing]
+)
+def test_a_server_that_trickles_is_given_up(behave):
+    def server(peer):
+        peer.request()
+        behave(peer)
+
+    begin_s = time.monotonic()
+    with serving(server) as host, pytest.raises(SourceError, match=r"did not answer for 1 s|no picture for 1 s"):
+        open_source(f"http://{host}/x", SourceConfig(stall_s=1.0))
+    assert time.monotonic() - begin_s < 20  # a minute and more, where each read is waited for by itself
+
+
+def test_a_stream_that_trickles_stalls():
+    def server(peer):
+        peer.request()
+        peer.send(MULTIPART, "\r\n")
+        send_parts(peer, range(8))
+        peer.drip(part(8), 0.2)
+
+    with serving(server) as host, pytest.raises(SourceError, match=r"the stream stalled, no picture for 1\.5 s"):
+        all_of(f"http://{host}/", stall_s=1.5, reconnect_s=0)
+
+
+def redirect_in_circles(peer):
+    peer.send("HTTP/1.1 302 Found\r\nLocation: /round?token=secret\r\nContent-Length: 0\r\n\r\n")
+
+
+def redirect_for_ever(peer):
+    peer.send(f"HTTP/1.1 302 Found\r\nLocation: /{peer.number}?token=secret\r\nContent-Length: 0\r\n\r\n")
+
+
+def redirect_to_a_file(peer):
+    peer.send("HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n")
+
+
+def redirect_to_ftp(peer):
+    peer.send("HTTP/1.1 302 Found\r\nLocation: ftp://u:secret@127.0.0.1/x\r\nContent-Length: 0\r\n\r\n")
+
+
+def send_a_long_header(peer):
+    peer.send("HTTP/1.1 200 OK\r\nX: ", b"x" * 200_000, "\r\n\r\n")
+
+
+def send_many_headers(peer):
+    peer.send("HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 10_000, "\r\n")
+
+
+def send_an_endless_playlist(peer):
+    peer.send("HTTP/1.1 200 OK\r\nContent-Type: application/vnd.apple.mpegurl\r\n\r\n", b"#EXTM3U\n")
+    while True:
+        peer.send(b"#" * 65536)
+
+
+def speak_something_else(peer):
+    peer.send("220 mail.example.org ESMTP\r\n")
+
+
+@pytest.mark.parametrize(
+    "behave",
+    [
+        redirect_in_circles, redirect_for_ever, redirect_to_a_file, redirect_to_ftp, send_a_long_header,
+        send_many_headers, send_an_endless_playlist, speak_something_else, reset,
+    ],
+)  # fmt: skip
+def test_an_answer_without_bounds_or_sense_is_one_line(behave, capfd):
+    def server(peer):
+        peer.request()
+        behave(peer)
+
+    with serving(server) as host, pytest.raises(SourceError) as caught:
+        open_source(f"http://u:secret@{host}/x?k=secret", SourceConfig(stall_s=20.0))
+    assert str(caught.value).startswith(f"http://{host}/x: ") and len(str(caught.value)) < 500
+    assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1", "http://[::1]x/", "http://u:secret@[::1/x", "http://", "http:///x", "http://h:99999/", "http://h:x/",
+        "http://h:0/", "http://u:se/cret@h/", "http://u:12#secret@h/", "http://a..b/", "http://" + "a" * 70 + "/", "rtsp://[::1",
+        "rtsp://", "rtsp://h:99999/x", "https://h\x00i/", "http://h/a\nb", "http://%zz/", "://", "1://h/",
+        "foo://u:secret@h/x", "file:///etc/passwd", "concat://a|b", "HTTP://[",
+    ],
+)  # fmt: skip
+def test_an_address_that_is_none_is_one_line(url):
+    with pytest.raises(SourceError) as caught:
+        open_source(url, SourceConfig(stall_s=5.0))
+    assert "\n" not in str(caught.value).removeprefix(url) and "cret" not in str(caught.value)
+
+
+# Passwords
+
+
+def asking_for_a_password(answer):
+    expected = "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+
+    def server(peer):
+        if f"Authorization: {expected}" in peer.request():
+            answer(peer)
+        else:
+            peer.send("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n")
+
+    return server
+
+
+def send_an_image(peer):
+    data = cv2.imencode(".png", numbered_image(55))[1].tobytes()
+    peer.send(f"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: {len(data)}\r\n\r\n", data)
+
+
+def test_a_password_opens_an_image_a_file_and_a_stream(tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", 12, options=["-movflags", "+faststart"]).read_bytes()
+
+    def send_a_file(peer):
+        peer.send(f"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: {len(clip)}\r\n\r\n", clip)
+
+    for answer, numbers in ((send_an_image, [55]), (send_a_file, list(range(12))), (with_the_last_chunk, [7])):
+        with serving(asking_for_a_password(answer)) as host:
+            frames, _ = all_of(f"http://{LOGIN}@{host}/a")
+        assert [number_of(frame.image) for frame in frames][-len(numbers) :] == numbers
+        assert {frame.source for frame in frames} == {f"http://{host}/a"}
+
+
+def test_a_wrong_password_and_none():
+    with serving(asking_for_a_password(send_an_image)) as host:
+        with pytest.raises(SourceError, match=r"401 Unauthorized; check user and password$"):
+            open_source(f"http://me:other@{host}/a")
+        with pytest.raises(SourceError, match=r"401 Unauthorized; give them: http://USER:PASSWORD@HOST/"):
+            open_source(f"http://{host}/a")
+
+
+def test_a_password_is_not_passed_on_to_another_server():
+    seen = []
+
+    def other(peer):
+        seen.append(peer.request())
+        peer.send("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n")
+
+    with serving(other) as host:
+
+        def redirect(peer):
+            peer.send(f"HTTP/1.1 302 Found\r\nLocation: http://{host}/b\r\nContent-Length: 0\r\n\r\n")
+
+        with serving(asking_for_a_password(redirect)) as first, pytest.raises(SourceError, match="401"):
+            open_source(f"http://{LOGIN}@{first}/a")
+    assert seen and not any("Authorization" in request for request in seen)
+
+
+# The newest frame, whatever holds up the reading
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "h264"])
+def test_what_came_while_nobody_read_is_passed_over(codec, tmp_path, monkeypatch):
+    """The conversion of a frame is held up while a hundred others and more arrive: the next one is the newest."""
+    go, sent, count = threading.Event(), threading.Event(), 200
+    if codec == "mjpeg":
+        head, units = MULTIPART, [part(number) for number in range(count)]
+    else:
+        clip = make_clip(tmp_path / "c.mp4", count, options=["-tune", "zerolatency", "-x264-params", "scenecut=0"])
+        bare = ["-c", "copy", "-bsf:v", "h264_mp4toannexb,h264_metadata=aud=insert", "-f", "h264"]
+        stream = ffmpeg("-i", clip, *bare, "-")
+        start = b"\0\0\0\1\x09"
+        head = "HTTP/1.1 200 OK\r\nContent-Type: video/h264\r\n"
+        units = [start + unit for unit in stream.stdout.split(start)[1:]]
+    assert len(units) == count
+
+    def server(peer):
+        peer.request()
+        peer.send(head, "\r\n", *units[:80])
+        go.wait()
+        peer.send(*units[80:])
+        sent.set()
+        time.sleep(60)
+
+    held, convert = threading.Event(), source_stream.to_bgr
+    open_gate = threading.Event()
+
+    def to_bgr(frame):
+        image = convert(frame)
+        if go.is_set():
+            held.set()
+            open_gate.wait(60)
+        return image
+
+    monkeypatch.setattr(source_stream, "to_bgr", to_bgr)
+    with serving(server) as host, open_source(f"http://{host}/") as source:
+        go.set()
+        frames = [next(source)]
+        held.wait(30)
+        sent.wait(30)
+        time.sleep(0.5)  # until the last bytes are through
+        open_gate.set()
+        while number_of(frames[-1].image) < count - 3:
+            frames.append(next(source))
+        numbers = [number_of(frame.image) for frame in frames]
+        assert len(numbers) <= 4 and numbers == sorted(set(numbers)), numbers
+        assert source.dropped > count - 100
+
+
+# rtsp
+
+
+def test_an_rtsp_server_that_hangs_up_is_asked_again(tmp_path):
+    clips = [make_clip(tmp_path / f"{n}.ts", 40, options=["-tune", "zerolatency"]).read_bytes() for n in range(2)]
+
+    def server(peer):
+        play_rtsp(peer, clips[min(peer.number, 1)])
+
+    notices = []
+    with serving(server) as host:
+        address = f"rtsp://me:secret@{host}/live"
+        with open_source(address, SourceConfig(reconnect_s=20), notify=notices.append) as source:
+            frames = [next(source)]
+            while sum(frame.first for frame in frames) < 2 or len(notices) < 2:
+                frames.append(next(source))
+    assert source.live and notices[0].startswith(f"rtsp://{host}/live: the connection was lost")
+    times = [frame.time_s for frame in frames]
+    assert all(later > earlier for earlier, later in itertools.pairwise(times))
+
+
+def test_an_rtsp_server_that_says_nothing():
+    with serving(say_nothing) as host, pytest.raises(SourceError, match="no picture for 1 s"):
+        open_source(f"rtsp://{host}/live", SourceConfig(stall_s=1.0))
