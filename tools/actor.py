@@ -17,6 +17,7 @@ from tracker.morphable import MorphableModel
 NECK = ((0, -95, -8), (56, 110, 52))  # middle and radii of an ellipsoid, mm
 CHEST = ((0, -260, -40), (210, 140, 95))
 GLOSS_FROM = np.array([-0.25, -0.35, 0.9]) / np.linalg.norm([-0.25, -0.35, 0.9])
+HIDDEN_MM = 3.0  # a surface that is nearer by more hides a vertex: less is the vertex' own
 EYE_MM = (31.5, 30.0, 100.0)  # middle of a glass before the left eye
 
 
@@ -70,6 +71,8 @@ class Actor:
         self.triangles, self.colours = np.concatenate(triangles), np.concatenate(colours)
         none = np.zeros(len(self.solids), bool)
         eyes = [model.region_names.index(name) for name in ("eyeball", "iris", "pupil")]
+        shown = [model.region_names.index(name) for name in ("face", "mouth", "eyeball", "iris", "pupil")]
+        self.of_face = np.concatenate([np.isin(model.region, shown), none])[self.triangles].all(axis=1)
         skin = [model.region_names.index(name) for name in ("face", "ear", "neck")]
         self.textured = np.concatenate([np.isin(model.region, skin), none])[self.triangles].all(axis=1)
         self.glossy = np.concatenate([np.isin(model.region, eyes), none]).astype(np.float32)
@@ -80,10 +83,25 @@ class Actor:
 
     def draw(self, ground: np.ndarray, camera: np.ndarray, expression: np.ndarray) -> np.ndarray:
         """The person over a picture, (H, W, 3) float32 BGR; `camera` (3, 4) maps mm to px of the picture."""
+        return self.render(ground, camera, expression)[0]
+
+    def render(
+        self, ground: np.ndarray, camera: np.ndarray, expression: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`draw`, and what of the face is visible.
+
+        Returns
+        -------
+        image : (H, W, 3) float32, BGR
+        face : (H, W) bool, pixels that show the face with its eyes and mouth, not what lies before or beside it
+        visible : (N,) bool, the model's vertices that nothing hides
+        """
         vertices = np.concatenate([self.model.vertices(self.shape, expression, self.neutral), self.solids])
         points = vertices.astype(float) @ camera[:, :3].T + camera[:, 3]
         owner, weight = rasterise(points, self.triangles, ground.shape[1], ground.shape[0])
         seen = owner >= 0
+        face = seen & self.of_face[owner]
+        visible = self._visible(points, owner, weight, HIDDEN_MM * float(np.linalg.norm(camera[0, :3])))
         owner, weight = owner[seen], weight[seen]
         corners = self.triangles[owner]
         normals = vertex_normals(vertices, self.triangles) @ camera[:, :3].T
@@ -102,7 +120,20 @@ class Actor:
         picture += gloss * 190 * shine**120 + 14 * (1 - gloss) * shine**18
         result = ground.astype(np.float32)
         result[seen] = picture
-        return result
+        return result, face, visible
+
+    def _visible(self, points: np.ndarray, owner: np.ndarray, weight: np.ndarray, tolerance: float) -> np.ndarray:
+        """Vertices of the model before which no surface lies nearer than the tolerance; outside the image all are."""
+        height, width = owner.shape
+        count = len(self.neutral)
+        column, row = np.floor(points[:count, :2].T).astype(int)
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        row, column = row[inside], column[inside]
+        corners = points[self.triangles[owner[row, column]], 2]
+        depth = np.where(owner[row, column] >= 0, (corners * weight[row, column]).sum(axis=1), -np.inf)
+        visible = np.ones(count, bool)
+        visible[inside] = depth < points[:count, 2][inside] + tolerance
+        return visible
 
     def shade(self, normal: np.ndarray) -> np.ndarray:
         """Light that arrives at surfaces with these unit normals (n, 3), y down."""

@@ -149,3 +149,33 @@ def test_the_mirror_image_of_a_rendered_face_is_labelled_as_it_is_drawn(data):
         plain, mirrored = made["points"][face]
         off = np.abs(mirrored - mirrored_68(plain[None])[0])
         assert off[17:].max() < 0.2 and off.max() < 2.0  # two lines of the chin are not quite alike on both sides
+
+
+def test_the_visible_face_is_what_the_drawing_shows(people, model):
+    """Against the ground, which is one grey: where the face is said to be visible, something else was drawn."""
+    tip = int(model.landmark_vertices[30])
+    for face in people:
+        shown = cv2.resize(face.face, (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_NEAREST) == 255
+        assert (np.abs(face.picture[shown].astype(int) - 128).max(axis=1) > 4).mean() > 0.97
+        if abs(face.yaw_deg) < 30:
+            assert face.visible[tip]
+    for face in (face for face in people if abs(face.yaw_deg) > 60):
+        points = model.vertices(face.shape, face.expression) @ face.camera[:, :3].T + face.camera[:, 3]
+        far = min((36, 45), key=lambda k: points[model.landmark_vertices[k], 2])
+        assert not face.visible[model.landmark_vertices[far]]
+
+
+def test_glasses_and_the_head_itself_hide_vertices(model):
+    still = np.zeros(model.expression_count, np.float32)
+    texture = dict(np.load(ROOT / "weights" / "texture.npz"))
+    shape, ground = np.zeros(model.shape_count, np.float32), np.zeros((200, 200, 3), np.uint8)
+    camera = np.array([[0.6, 0, 0, 100], [0, -0.6, 0, 100], [0, 0, 0.6, 0.0]])
+    iris = int(np.flatnonzero(model.region == model.region_names.index("iris"))[0])
+    for dark in (False, True):
+        look = Look(skin=np.zeros(len(texture["modes"])), glasses_bgr=(0, 0, 0) if dark else None, dark_glasses=dark)
+        _, face, visible = Actor(model, texture, shape, look).render(ground, camera, still)
+        assert visible[iris] != dark
+        assert visible[model.landmark_vertices[30]]
+        back = model.region == model.region_names.index("ear")
+        assert face.sum() > 5000
+        assert not visible[back & (model.mean[:, 2] < -15)].all()

@@ -167,7 +167,14 @@ class Sampler:
         return cv2.resize(np.ascontiguousarray(image[y : y + side, x : x + side]), (size, size))
 
     def _occlude(self, crop: np.ndarray) -> np.ndarray:
-        """Something lies before the face: a bar, a blob or a hand's worth of fingers, plain or textured."""
+        """The crop with something before the face."""
+        fill, mask = self._occluder(crop)
+        result = crop.copy()
+        cv2.copyTo(fill, mask, result)
+        return result
+
+    def _occluder(self, crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A bar, a blob or fingers, plain or textured: (S, S, 3) uint8, and where it lies, (S, S) uint8."""
         rng, size = self.rng, self.spec.size_px
         mask = np.zeros((size, size), np.uint8)
         x, y = (int(v) for v in rng.uniform(0, size, 2))
@@ -190,9 +197,7 @@ class Sampler:
             fill[:] = rng.integers(0, 256, 3) if rng.random() < 0.5 else crop[size // 2, size // 2]
         else:
             fill = self._background()
-        result = crop.copy()
-        cv2.copyTo(fill, mask, result)
-        return result
+        return fill, mask
 
     def _look(self) -> dict:
         """The light and the camera of one picture; both views of a pair share it."""

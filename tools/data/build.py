@@ -1,6 +1,7 @@
 """Prepare the training data from the material.
 
 usage: python -m tools.data.build faces --out runs/data    cut crops and labels
+       python -m tools.data.build anatomical --out runs/data   labels of the same faces in the anatomical convention
        python -m tools.data.build fits --out runs/data     the face model's parameters of all of them
        python -m tools.data.build turned --out runs/data   faces turned in 3D, with other eyelids
        python -m tools.data.build rendered --out runs/data faces of the model itself, with exact truth
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tools.data import crops, fit, labels, profiles, rendered
+from tools.data import anatomical, crops, fit, labels, profiles, rendered
 from tracker.weights import ROOT
 
 TURNED_COUNT, RENDERED_COUNT = 10000, 60000
@@ -22,8 +23,9 @@ TURNED_COUNT, RENDERED_COUNT = 10000, 60000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["faces", "fits", "turned", "rendered"])
+    parser.add_argument("what", choices=["faces", "anatomical", "fits", "turned", "rendered"])
     parser.add_argument("--out", type=Path, default=Path("runs/data"))
+    parser.add_argument("--rendered", type=int, default=RENDERED_COUNT, help="how many faces to render")
     args = parser.parse_args()
     if args.what == "fits":
         torch.set_num_threads(1)
@@ -33,11 +35,14 @@ def main() -> None:
         np.savez(args.out / "fits.npz", **result)
         print(f"fitted to {result['error'].mean():.2%} of sqrt(wh)")
         return
+    if args.what == "anatomical":
+        anatomical.make(args.out)
+        return
     if args.what == "turned":
         profiles.make(args.out, TURNED_COUNT)
         return
     if args.what == "rendered":
-        rendered.make(args.out, RENDERED_COUNT)
+        rendered.make(args.out, args.rendered)
         return
     known = labels.build()
     crops.cut_faces(known, args.out)

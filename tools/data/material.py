@@ -45,6 +45,12 @@ def photos() -> list[Photo]:
         return [Photo(row["file"], row["file"].split("/")[1], row["identity"]) for row in csv.DictReader(file)]
 
 
+def photo_sizes() -> list[tuple[int, int]]:
+    """Width and height of all photographs of the manifest, px."""
+    with (folder() / "faces" / "manifest.csv").open(newline="") as file:
+        return [(int(row["width"]), int(row["height"])) for row in csv.DictReader(file)]
+
+
 def annotated_68() -> tuple[list[str], np.ndarray]:
     """Files and points (n, 68, 2) float32 that people have annotated, whole px."""
     with np.load(folder() / "faces" / "annotated_68.npz") as file:

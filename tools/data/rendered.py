@@ -22,6 +22,7 @@ from tracker.weights import ROOT
 DRAWN_PX = 260  # drawn larger, then averaged
 FACE_SHARE = 1 / 2.2  # of the picture's side, as the cut photographs have it
 SHAPE_STD = 0.8
+MASK_PX = 50  # side of the map that tells where the face is visible
 PIECE = 1000  # pictures of one seed
 SQUEEZED_SHARE = 0.4  # of shut eyes: with effort
 # eyelids come apart from one another, for winks, and eyes look somewhere together
@@ -135,6 +136,8 @@ class Rendered:
     expression: np.ndarray  # (Ke,)
     landmarks: np.ndarray  # (68, 3) px
     yaw_deg: float
+    face: np.ndarray  # (MASK_PX, MASK_PX) uint8, how much of each cell shows the face, 255 all
+    visible: np.ndarray  # (N,) bool, vertices of the model that nothing hides
 
 
 def faces(
@@ -160,11 +163,13 @@ def faces(
         if rng.random() < 0.5:
             ground = cv2.GaussianBlur(ground, (0, 0), rng.uniform(1, 8))
         actor = Actor(model, texture, shape, random_look(rng, len(texture["modes"])))
-        picture = actor.draw(ground, camera * (DRAWN_PX / SIZE_PX), expression)
+        picture, face, visible = actor.render(ground, camera * (DRAWN_PX / SIZE_PX), expression)
+        face = cv2.resize(face.astype(np.uint8) * 255, (MASK_PX, MASK_PX), interpolation=cv2.INTER_AREA)
         picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.0))
         picture = cv2.resize(picture, (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
         picture = np.clip(picture, 0, 255).astype(np.uint8)
-        yield Rendered(picture, camera, shape, expression, model.landmarks(camera, shape, expression), yaw)
+        landmarks = model.landmarks(camera, shape, expression)
+        yield Rendered(picture, camera, shape, expression, landmarks, yaw, face, visible)
 
 
 def make(out: Path, count: int, seed: int = 5) -> None:
@@ -174,7 +179,13 @@ def make(out: Path, count: int, seed: int = 5) -> None:
     pieces = [(out, count, start, min(PIECE, count - start), (seed, start)) for start in starts]
     with multiprocessing.get_context("spawn").Pool() as pool:
         rows = [row for piece in pool.starmap(_make_piece, pieces, chunksize=1) for row in piece]
-    np.savez(out / "rendered.npz", **{name: np.array([row[name] for row in rows], np.float32) for name in rows[0]})
+    np.savez(out / "rendered.npz", **{name: _column(rows, name) for name in rows[0]})
+
+
+def _column(rows: list[dict], name: str) -> np.ndarray:
+    """A field of all rows: float32, but whole numbers as they are."""
+    column = np.array([row[name] for row in rows])
+    return column if column.dtype == np.uint8 else column.astype(np.float32)
 
 
 def _make_piece(out: Path, total: int, start: int, count: int, seed: tuple[int, int]) -> list[dict]:
@@ -198,6 +209,7 @@ def _make_piece(out: Path, total: int, start: int, count: int, seed: tuple[int, 
             "points": face.landmarks[:, :2], "depth": face.landmarks[:, 2] - face.landmarks[:, 2].mean(),
             "blink": face.expression[blinks], "gaze": gaze_of(model, face),
             "yaw_deg": labels.rough_yaw_deg(face.landmarks[None])[0],
+            "face": face.face, "visible": np.packbits(face.visible),
         })  # fmt: skip
     return rows
 
