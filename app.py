@@ -531,7 +531,7 @@ def check_outputs(args: argparse.Namespace) -> None:
     if args.output and args.output.suffix and not args.output.is_dir():
         if args.output.suffix.lower() not in VIDEO_SUFFIXES + IMAGE_SUFFIXES:
             videos, images = ", ".join(VIDEO_SUFFIXES), ", ".join(IMAGE_SUFFIXES)
-            raise ConfigError(f"-o {args.output}: expected a name in {videos} (video) or {images} (image), or a folder")
+            raise ConfigError(f"-o {args.output}: expected a name that ends in {videos}, {images}, or a folder")
 
 
 def check_files(args: argparse.Namespace, config: AppConfig, source: Source, views: tuple[str, ...]) -> None:
@@ -646,9 +646,10 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         if args.at is not None and source.still:
             raise ConfigError(f"--at {args.at}: only for a video; of images every face is exported, leave --at out")
         if args.sync and not source.live:
-            raise ConfigError(f"--sync: expected a camera or a live stream, found {source.name}")
+            raise ConfigError(f"--sync: expected a camera or a live stream, found {source.name}; leave --sync out")
         if source.still and (args.send or args.virtual_camera):
-            raise ConfigError(f"{'--send' if args.send else '--virtual-camera'}: images have no time; expected a video")
+            option = "--send" if args.send else "--virtual-camera"
+            raise ConfigError(f"{option}: expected a video or a camera, found images")
         check_files(args, config, source, views)
         senders = [parts.enter_context(Sender(url)) for url in args.send]
         tracker = parts.enter_context(contextlib.closing(build_tracker(config, stages, source.live)))
