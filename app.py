@@ -57,7 +57,7 @@ if __name__ == "__main__" and hasattr(LIBC, "mallopt"):
 from detect import DetectorConfig, open_detector
 from render.export import MeshExport, export_targets
 from render.geometry import geometry_of
-from render.image import ImageSink, folder_targets, frame_targets, write_image
+from render.image import ImageSink, check_size, folder_targets, frame_targets, write_image
 from render.renderer import VIEWS, open_renderer
 from render.video import OutputConfig, open_video_sink
 from render.virtual_camera import VirtualCamera
@@ -87,6 +87,7 @@ if __name__ == "__main__":
 
 # all end a run as Ctrl-C does
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+LARGE_FRAME_BYTES = 1 << 27
 PATIENCE_S = 1.0  # a signal that comes so long after the first one says that the run does not end by itself
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -218,11 +219,12 @@ class Notices:
 def run(source: Source, tracker: FaceTracker, renderer, out: Outputs, stages, progress, notices, summary, sync: bool):
     """The whole of facet: every frame is read, tracked, drawn, shown, sent, written and recorded."""
     pace = EvenDelay() if sync else Pace(source, enabled=out.live and not source.live and not source.still)
+    in_place = source.still and not (out.window or out.export)  # nobody else needs the image as it was
     with frames_of(source) as frames:
         for frame, faces in tracked(frames, tracker, stages):
             if out.sink or out.camera:
                 with stages("draw"):
-                    picture = renderer.draw(frame.image, faces)
+                    picture = renderer.draw(frame.image, faces, in_place)
             if out.sink:
                 with stages("write"):
                     depth = renderer.depth_map() if source.still and "depth" in renderer.views else None
@@ -249,6 +251,12 @@ def run(source: Source, tracker: FaceTracker, renderer, out: Outputs, stages, pr
                 break
             if out.window and not handle_keys(out.window, tracker, renderer, source, frame):
                 break
+            frame = picture = depth = None  # a large image is freed before the next one is read
+
+
+def is_large(frame: Frame) -> bool:
+    """Whether a frame takes so much memory that the next one is read when it is done with."""
+    return frame.image.size > LARGE_FRAME_BYTES
 
 
 @contextlib.contextmanager
@@ -257,7 +265,7 @@ def frames_of(source: Source):
     if source.reads_ahead:
         yield iter(source)
     else:
-        with prefetch(source, stopped=lambda: source.stopped) as frames:
+        with prefetch(source, stopped=lambda: source.stopped, is_large=is_large) as frames:
             yield frames
 
 
@@ -269,6 +277,7 @@ def tracked(frames, tracker: FaceTracker, stages: Stages):
         done = tracker.push(frame)
         stages.add("step_detect" if tracker.detected else "step", start_ns, time.perf_counter_ns())
         yield from done
+        frame = done = None
         end_ns = time.perf_counter_ns()
         stages.add("frame", begin_ns, end_ns)
         begin_ns = end_ns
@@ -588,6 +597,8 @@ def open_sink(path: Path, source: Source, config: OutputConfig):
                 f"-o {path}: expected a .mp4, .mkv, .mov or a folder for the frames of a video; for one frame add "
                 "--max-frames 1, and --start S"
             )
+    if source.size_wh and not path.is_dir():
+        check_size(path, source.size_wh)
     return ImageSink(path, numbered=not source.still)
 
 
@@ -655,7 +666,9 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         tracker = parts.enter_context(contextlib.closing(build_tracker(config, stages, source.live)))
         out, renderer = Outputs(senders=senders), None
         if args.output or args.virtual_camera or wants_window:
-            renderer = parts.enter_context(open_renderer(args.renderer, tracker.mesh_model, views))
+            # an image may be larger than what GL draws
+            choice = "cpu" if args.renderer == "auto" and source.still else args.renderer
+            renderer = parts.enter_context(open_renderer(choice, tracker.mesh_model, views))
             tracker.with_vertices = renderer.needs_vertices
         if args.output:
             out.sink = parts.enter_context(open_sink(args.output, source, config.output))

@@ -19,6 +19,13 @@ from tracker.weights import WeightsEntry
 MAX_ENLARGEMENT = 2.0
 # of hopeless pictures, a million pixels long and one high
 MAX_INPUT_PX = 8192
+# an input of more pixels is seen in tiles of this side at least, so that memory does not grow with the image
+MAX_UNTILED_PX = 4_000_000
+TILE_PX = 1024
+LARGE_BYTES = 1 << 27
+# tiles share more than the height of the largest face that the overview need not find
+TILE_OVERLAP = 1.2
+TILE_EDGE_PX = 4  # of the input; a box so near to an edge inside the image is of a face that another tile shows whole
 # of the overview against the input; with less, all faces fit into what the network learnt
 MIN_OVERVIEW_SHRINKAGE = 1.75
 # of min_face_px: the network was not asked for faces lower than this and guesses
@@ -136,7 +143,7 @@ class FaceBoxes:
             # 3DDFA_V2 divides by the scale that was asked for, not by the one that whole pixels allow
             to_image, edge_px = 1 / scale, 1.0
         else:
-            boxes, scores = self._from_graph(image, scale)
+            boxes, scores = self._from_tiles(image, scale)
             overview = limits.overview_px / max(width, height)
             if 0 < overview < scale / MIN_OVERVIEW_SHRINKAGE:
                 large, sure = self._from_graph(image, overview)
@@ -155,6 +162,27 @@ class FaceBoxes:
         resized = _resized(image, scale, self._limits.dialect)
         offsets, scores = self._session.run(image=resized[None])
         return decode(offsets[0], scores[0], make_priors(*resized.shape[:2]), self._config.min_score)
+
+    def _from_tiles(self, image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+        """As `_from_graph`, for an input of any size: faces lower than the overlap of the tiles are all seen whole."""
+        height, width = image.shape[:2]
+        if height * width * scale**2 <= MAX_UNTILED_PX or not self._limits.overview_px:
+            return self._from_graph(image, scale)
+        largest_px = TILE_OVERLAP * self._limits.overview_face_px / self._limits.overview_px * max(height, width)
+        side_px = int(max(TILE_PX / scale, 2 * largest_px))
+        found = [(np.empty((0, 4), np.float32), np.empty(0, np.float32))]
+        for y0, y1 in _spans(height, side_px, int(largest_px)):
+            for x0, x1 in _spans(width, side_px, int(largest_px)):
+                boxes, scores = self._from_graph(image[y0:y1, x0:x1], scale)
+                boxes = boxes + np.array([x0, y0, x0, y0], np.float32)
+                edge_px = TILE_EDGE_PX / scale
+                low = np.array([x0 + edge_px if x0 else -np.inf, y0 + edge_px if y0 else -np.inf])
+                high = np.array(
+                    [x1 - edge_px if x1 < width else np.inf, y1 - edge_px if y1 < height else np.inf]
+                )
+                whole = (boxes[:, :2] >= low).all(axis=1) & (boxes[:, 2:] <= high).all(axis=1)
+                found.append((boxes[whole], scores[whole]))
+        return np.concatenate([boxes for boxes, _ in found]), np.concatenate([scores for _, scores in found])
 
     def _from_graph(self, image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (n, 4) in px of the image and scores (n,) of a network that answers with boxes."""
@@ -178,12 +206,23 @@ class FaceBoxes:
         return scale
 
 
+def _spans(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
+    """Spans of `side` that cover a length, each with `overlap` or more of the next."""
+    if length <= side:
+        return [(0, length)]
+    count = -(-(length - overlap) // (side - overlap))
+    starts = [round(k * (length - side) / (count - 1)) for k in range(count)]
+    return [(start, start + side) for start in starts]
+
+
 def _resized(image: np.ndarray, scale: float, dialect: str) -> np.ndarray:
     """The network's input picture; at least one pixel each way."""
     height, width = image.shape[:2]
     size_wh = max(1, int(scale * width)), max(1, int(scale * height))
     if size_wh == (width, height):
         return image
+    if image.size > LARGE_BYTES:  # without a copy of half the size
+        return cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
     if dialect != "faceboxes":
         # halving is an average of four pixels; INTER_AREA takes ten times as long for any other factor
         while image.shape[1] >= 2 * size_wh[0] and image.shape[0] >= 2 * size_wh[1]:

@@ -14,6 +14,8 @@ from render.surface import SURFACE_VIEWS, WIRE_RADIUS_PX, Patch, SurfaceView, de
 from render.views import Renderer, overlay_capsules
 from tracker.types import FaceTrack
 
+MAX_SAMPLES = 1 << 22  # of the rasteriser's buffer, 8 bytes each
+
 
 class CpuRenderer(Renderer):
     """Draws with numba, in the rectangles of the faces only."""
@@ -31,8 +33,8 @@ class CpuRenderer(Renderer):
         self._draw(np.zeros((24, 24, 3), np.uint8), (sample_face(self.geometry, (24, 24), 20.0),))
         self.views = views
 
-    def _draw(self, image: np.ndarray, tracks: Sequence[FaceTrack]) -> np.ndarray:
-        picture = np.array(image, order="C")
+    def _draw(self, image: np.ndarray, tracks: Sequence[FaceTrack], in_place: bool = False) -> np.ndarray:
+        picture = image if in_place and image.flags.c_contiguous else np.array(image, order="C")
         size_wh = picture.shape[1], picture.shape[0]
         for name in self.views:
             if name in SURFACE_VIEWS:
@@ -43,29 +45,43 @@ class CpuRenderer(Renderer):
         return picture
 
     def _draw_patch(self, picture: np.ndarray, view: SurfaceView, patch: Patch) -> None:
-        x0, y0, x1, y1 = patch.rect
-        height, width = y1 - y0, x1 - x0
-        wide = 4 * width + 4  # the rasteriser works on pairs of pixels
-        if self._samples.size < height * wide:
-            self._samples = np.empty(height * wide, np.int64)
-        samples = self._samples[: height * wide].reshape(height, wide)
-        samples[:] = 0
         z_min = min(surface.vertices[:, 2].min() for surface in patch.surfaces)
         z_max = max(surface.vertices[:, 2].max() for surface in patch.surfaces)
         wire_px = np.float32(WIRE_RADIUS_PX if view.wire else 0)
-        for surface in patch.surfaces:
-            triangles = self.geometry.light_triangles if surface.light else self.geometry.triangles
-            rasterise(
-                surface.vertices, triangles, surface.colours, x0, y0, height, width, z_min, z_max, wire_px, samples
-            )
-        composite(picture, x0, y0, height, width, samples)
+        x0, top, x1, bottom = patch.rect
+        width = x1 - x0
+        wide = 4 * width + 4  # the rasteriser works on pairs of pixels
+        rows = max(1, MAX_SAMPLES // wide)  # a face larger than that is drawn in bands
+        for y0 in range(top, bottom, rows):
+            height = min(rows, bottom - y0)
+            if self._samples.size < height * wide:
+                self._samples = np.empty(height * wide, np.int64)
+            samples = self._samples[: height * wide].reshape(height, wide)
+            samples[:] = 0
+            for surface in patch.surfaces:
+                triangles = self.geometry.light_triangles if surface.light else self.geometry.triangles
+                rasterise(
+                    surface.vertices, triangles, surface.colours, x0, y0, height, width, z_min, z_max, wire_px, samples
+                )
+            composite(picture, x0, y0, height, width, samples)
 
     def _depth_map(self, size_wh: tuple[int, int], tracks: Sequence[FaceTrack]) -> np.ndarray:
-        depth = np.full(size_wh[::-1], -np.inf, np.float32)
-        values = np.zeros(size_wh[::-1], np.float32)
-        for track in tracks:
-            placed = place(self.geometry, track, size_wh)
-            if placed is not None:
-                _, vertices, _ = placed
-                rasterise_values(vertices, self.geometry.triangles, depth_values(track.vertices, track), depth, values)
-        return np.rint(values).astype(np.uint16)
+        width, height = size_wh
+        result = np.zeros((height, width), np.uint16)
+        placed = [(found[1], track) for track in tracks if (found := place(self.geometry, track, size_wh)) is not None]
+        if not placed:
+            return result
+        # in bands of the rectangle that holds all faces
+        corners = np.concatenate([vertices[:, :2] for vertices, _ in placed])
+        x0, y0 = np.clip(np.floor(corners.min(axis=0)).astype(int) - 1, 0, size_wh)
+        x1, y1 = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 1, 0, size_wh)
+        rows = max(1, MAX_SAMPLES // max(1, 2 * (x1 - x0)))
+        for top in range(y0, y1, rows):
+            band = result[top : min(top + rows, y1), x0:x1]
+            depth, values = np.full(band.shape, -np.inf, np.float32), np.zeros(band.shape, np.float32)
+            for vertices, track in placed:
+                steps = depth_values(track.vertices, track)
+                shifted = vertices - np.float32([x0, top, 0])
+                rasterise_values(shifted, self.geometry.triangles, steps, depth, values)
+            band[:] = np.rint(values, out=values)
+        return result

@@ -119,7 +119,7 @@ class GlRenderer(Renderer):
         """Only where the face model is not at hand: the vertex shader evaluates it."""
         return self.geometry.model is None and super().needs_vertices
 
-    def _draw(self, image: np.ndarray, tracks: Sequence[FaceTrack]) -> np.ndarray:
+    def _draw(self, image: np.ndarray, tracks: Sequence[FaceTrack], in_place: bool) -> np.ndarray:
         self.render(image, tracks)
         return self.read()
 

@@ -16,6 +16,8 @@ from tracker.types import Frame
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 JPEG_QUALITY = 95
+MAX_PX = {".jpg": 65_500, ".jpeg": 65_500, ".png": 1_000_000}  # libjpeg's and libpng's limits, each way
+LARGE_BYTES = 1 << 27  # of the pixels of a picture that is encoded on its way to the disk
 
 
 class ImageSink:
@@ -151,7 +153,43 @@ def write_image(path: Path, image: np.ndarray, replace: bool = True) -> None:
     FileExistsError
         Without `replace`, where the file exists.
     """
+    check_size(path, image.shape[1::-1])
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix.lower() != ".png" else []
-    _, data = cv2.imencode(path.suffix, image, options)
     with new_file(path, replace=replace) as partial:
-        partial.write_bytes(data)
+        try:
+            # by OpenCV where it can open the name: the encoded picture need not lie in memory then
+            if image.nbytes > LARGE_BYTES and os.name == "posix" and _is_utf8(partial):
+                complete = cv2.imwrite(str(partial), image, options)
+                complete = complete and _last_bytes(partial, 8).endswith((b"IEND\xaeB`\x82", b"\xff\xd9"))
+            else:
+                complete, data = cv2.imencode(path.suffix, image, options)
+                if complete:
+                    partial.write_bytes(data)
+        except cv2.error as error:
+            raise SinkError(f"{path}: cannot hold {image.shape[1]} x {image.shape[0]} px; shrink the image") from error
+        if not complete:
+            raise SinkError(f"{path}: cannot be written; is the disk full?")
+
+
+def check_size(path: Path, size_wh: tuple[int, int]) -> None:
+    """Raise SinkError where a picture is too large for the format that the name ends in."""
+    limit = MAX_PX.get(path.suffix.lower(), max(size_wh))
+    if max(size_wh) > limit:
+        remedy = "shrink the image" if path.suffix.lower() == ".png" else "write a .png, or shrink the image"
+        raise SinkError(
+            f"{path}: expected at most {limit} px each way for this format, found {size_wh[0]} x {size_wh[1]}; {remedy}"
+        )
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _last_bytes(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - count))
+        return file.read()

@@ -70,17 +70,18 @@ class Renderer:
         """Whether the dense vertices of the faces are drawn at all."""
         return any(name in SURFACE_VIEWS for name in self.views)
 
-    def draw(self, image: np.ndarray, tracks: Sequence[FaceTrack]) -> np.ndarray:
+    def draw(self, image: np.ndarray, tracks: Sequence[FaceTrack], in_place: bool = False) -> np.ndarray:
         """Draw the views of all faces over a picture.
 
         Parameters
         ----------
         image : (H, W, 3) uint8, BGR; stays as it is
         tracks : faces; one without `vertices` has no dense views
+        in_place : `image` may be drawn on, which saves the memory of a copy
 
         Returns
         -------
-        (H, W, 3) uint8, BGR, a new array
+        (H, W, 3) uint8, BGR, a new array, or `image` where `in_place` allows
 
         Raises
         ------
@@ -88,7 +89,7 @@ class Renderer:
             For a picture or a face of the wrong form.
         """
         self._remember(image, tracks)
-        return self._draw(image, tuple(tracks))
+        return self._draw(image, tuple(tracks), in_place)
 
     def depth_map(self) -> np.ndarray:
         """Depth of the faces of the last picture drawn.
@@ -108,7 +109,7 @@ class Renderer:
             raise RenderError(f"expected a picture (H, W, 3) uint8, found {image.shape} {image.dtype}")
         self._last = (image.shape[1], image.shape[0]), tuple(tracks)
 
-    def _draw(self, image: np.ndarray, tracks: Sequence[FaceTrack]) -> np.ndarray:
+    def _draw(self, image: np.ndarray, tracks: Sequence[FaceTrack], in_place: bool) -> np.ndarray:
         raise NotImplementedError
 
     def _depth_map(self, size_wh: tuple[int, int], tracks: Sequence[FaceTrack]) -> np.ndarray:

@@ -15,6 +15,7 @@ from tracker.types import Box, Roi
 STYLES = ("area", "upstream")
 # side of the largest picture that is made of a ROI in whole pixels; beyond it memory runs out before faces do
 MAX_WINDOW_PX = 8192
+BAND_PX = 1 << 23  # pixels of a large window that are shrunk at once
 # no picture is that large; a crop out there is black, and whole numbers stay whole numbers
 FAR_PX = 1e9
 
@@ -173,12 +174,12 @@ def _cut_area(image: np.ndarray, roi: Roi, out: np.ndarray) -> None:
         out[:] = 0
         return
     # OpenCV shrinks and turns four channels twice as fast as three
-    if halvings:
-        window = _halved_bgra(image, x0, x1, y0, y1)
+    if halvings:  # in bands of whole blocks, which give the same means and take less memory
+        step = max(1, BAND_PX // ((x1 - x0) << halvings)) << halvings
+        bands = [_halved(image, x0, x1, y, min(y + step, y1), halvings) for y in range(y0, y1, step)]
+        window = bands[0] if len(bands) == 1 else np.concatenate(bands)
     else:
         window = cv2.cvtColor(image[y0:y1, x0:x1], cv2.COLOR_BGR2BGRA)
-    for _ in range(halvings - 1):
-        window = cv2.resize(_even(window), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     cv2.cvtColor(cv2.warpAffine(window, matrix, (size, size), flags=flags), cv2.COLOR_BGRA2BGR, out)
 
@@ -207,6 +208,14 @@ def _even(image: np.ndarray) -> np.ndarray:
     """The image with a row and a column of 0 at the end where their number is odd."""
     below, beside = len(image) % 2, image.shape[1] % 2
     return cv2.copyMakeBorder(image, 0, below, 0, beside, cv2.BORDER_CONSTANT, value=0) if below or beside else image
+
+
+def _halved(image: np.ndarray, x0: int, x1: int, y0: int, y1: int, halvings: int) -> np.ndarray:
+    """A window halved several times, (h, w, 4) uint8; see `_halved_bgra`."""
+    window = _halved_bgra(image, x0, x1, y0, y1)
+    for _ in range(halvings - 1):
+        window = cv2.resize(_even(window), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return window
 
 
 def _halved_bgra(image: np.ndarray, x0: int, x1: int, y0: int, y1: int) -> np.ndarray:

@@ -16,13 +16,16 @@ _END = object()
 
 @contextmanager
 def prefetch(
-    items: Iterable[T], depth: int = 1, stopped: Callable[[], bool] = lambda: False
+    items: Iterable[T],
+    depth: int = 1,
+    stopped: Callable[[], bool] = lambda: False,
+    is_large: Callable[[T], bool] = lambda _: False,
 ) -> Iterator[Iterator[T]]:
     """Iterate over `items` from another thread, at most `depth` ahead.
 
     Order is kept and nothing is dropped. An error in `items` is raised where it would have been read. Leaving the
     `with` statement stops the thread at its next item, which is not waited for long. Once `stopped` says so, there are
-    no more items.
+    no more items. While an item that `is_large` is used, none is read: two may not fit into memory.
     """
     ahead: queue.Queue = queue.Queue(depth)  # never full, as what is put there had room
     room = threading.Semaphore(depth)  # taken before an item is read, as a picture that waits takes memory
@@ -45,12 +48,17 @@ def prefetch(
                 item, error = ahead.get(timeout=LOOK_S)
             except queue.Empty:
                 continue
-            room.release()
             if error is not None:
                 raise error
             if item is _END:
                 return
+            alone = is_large(item)
+            if not alone:
+                room.release()
             yield item
+            del item
+            if alone:
+                room.release()
 
     reader = threading.Thread(target=read, name="facet-reader", daemon=True)
     reader.start()

@@ -1,14 +1,15 @@
 import dataclasses
 import hashlib
+import itertools
 
 import cv2
 import numpy as np
 import pytest
 
 from detect import DetectorConfig, FaceBoxes, open_detector
-from detect.faceboxes import _resized
+from detect.faceboxes import _resized, _spans
 from tests import reference
-from tests.conftest import material
+from tests.conftest import ROOT, material
 from tests.tracker.nets import FLOAT, UINT8, node, value, write_network
 from tests.upstream import upstream_weights
 from tracker.errors import WeightsError
@@ -208,3 +209,26 @@ def test_upstream_decoding_and_suppression_are_the_plain_ones(upstream):
 @pytest.mark.parametrize("shape", [(1, 1), (2, 5000), (5000, 2), (31, 33)])
 def test_upstream_on_pictures_of_any_shape(upstream, shape):
     assert upstream(np.full((*shape, 3), 128, np.uint8)) == ()
+
+
+@pytest.mark.parametrize("length, side, overlap", [(100, 200, 20), (201, 200, 20), (1000, 200, 60), (1003, 170, 80)])
+def test_spans_cover_a_length_and_overlap(length, side, overlap):
+    spans = _spans(length, side, overlap)
+    assert spans[0][0] == 0 and spans[-1][1] == length
+    assert all(end - start == min(side, length) for start, end in spans)
+    assert all(before[1] - after[0] >= overlap for before, after in itertools.pairwise(spans))
+
+
+def test_tiles_find_the_faces_that_one_input_finds(monkeypatch):
+    """The faces of a frame, sixteen times beside each other."""
+    _, photo = cv2.VideoCapture(str(ROOT / "samples" / "demo.mp4")).read()
+    image = np.tile(cv2.resize(photo, (640, 360)), (4, 4, 1))
+    detector = open_detector()
+    whole = detector(image)
+    assert len(whole) >= 16
+    monkeypatch.setattr("detect.faceboxes.MAX_UNTILED_PX", 10_000)
+    monkeypatch.setattr("detect.faceboxes.TILE_PX", 200)
+    tiled = detector(image)
+    assert len(tiled) == len(whole)
+    for box in whole:
+        assert min(np.abs(np.array([box.x_min - b.x_min, box.y_max - b.y_max])).max() for b in tiled) < 12

@@ -161,3 +161,29 @@ def test_a_full_disk(tmp_path, monkeypatch):
     with ImageSink(tmp_path / "out.png") as sink, pytest.raises(SinkError, match="No space left on device"):
         sink.write(PICTURE, frame())
     assert os.listdir(tmp_path) == []
+
+
+def test_a_picture_too_large_for_jpeg_is_refused(tmp_path):
+    line = r"at most 65500 px each way for this format, found 65501 x 1; write a \.png"
+    with ImageSink(tmp_path / "wide.jpg") as sink, pytest.raises(SinkError, match=line):
+        sink.write(np.zeros((1, 65_501, 3), np.uint8), frame())
+    with ImageSink(tmp_path / "wide.png") as sink:
+        sink.write(np.zeros((1, 65_501, 3), np.uint8), frame())
+    assert os.listdir(tmp_path) == ["wide.png"]
+
+
+@pytest.mark.parametrize("size_wh", [(1_000_001, 1), (1, 1_000_001)])
+def test_a_picture_too_large_for_png_is_one_line(tmp_path, size_wh):
+    with ImageSink(tmp_path / "long.png") as sink, pytest.raises(SinkError, match="at most 1000000 px"):
+        sink.write(np.zeros((size_wh[1], size_wh[0], 3), np.uint8), frame())
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["large.png", "large.jpg", os.fsdecode(b"caf\xe9.png")])
+def test_a_large_picture_is_encoded_on_its_way_to_the_disk(tmp_path, monkeypatch, name):
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    with ImageSink(tmp_path / "small") as sink:
+        expected = sink.write(picture, frame(name)).read_bytes()
+    monkeypatch.setattr("render.image.LARGE_BYTES", 0)
+    with ImageSink(tmp_path / "large") as sink:
+        assert sink.write(picture, frame(name)).read_bytes() == expected

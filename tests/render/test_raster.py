@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
+import render.cpu
+from render.cpu import CpuRenderer
+from render.geometry import geometry_of
 from render.raster import composite, rasterise, rasterise_values
 from tests import reference
+from tests.render.heads import egg, noise, place
 
 WHITE = np.full((3, 4), 255, np.uint8)
 TRIANGLE = np.array([[0, 1, 2]], np.int32)
@@ -170,3 +174,24 @@ def test_values_of_the_nearest_surface():
     values = np.float32([10, 10, 10, 20, 20, 20])
     rasterise_values(vertices, np.array([[3, 4, 5], [0, 1, 2]], np.int32), values, depth, target)
     assert target[2, 2] == 20 and target[5, 9] == 10 and target[15, 15] == 0
+
+
+def test_bands_draw_what_one_piece_draws(monkeypatch):
+    """A large face is drawn in parts that fit into memory."""
+    head = egg()
+    track, image = place(head, 20, 5, 5, scale=0.7, at=(150, 130)), noise(300, 260)
+    with CpuRenderer(geometry_of(head), ("mesh", "wire")) as renderer:
+        picture, depth = renderer.draw(image, (track,)), renderer.depth_map()
+        monkeypatch.setattr(render.cpu, "MAX_SAMPLES", 4 * 300 * 7)
+        parts = renderer.draw(image, (track,))
+        assert np.array_equal(parts, picture) and (parts != image).any()
+        assert np.array_equal(renderer.depth_map(), depth) and depth.any()
+
+
+def test_in_place_the_image_itself_is_drawn_on():
+    head, image = egg(), noise(300, 260)
+    track = place(head, scale=0.7, at=(150, 130))
+    with CpuRenderer(geometry_of(head), ("mesh",)) as renderer:
+        expected = renderer.draw(image, (track,))
+        assert renderer.draw(image, (track,), in_place=True) is image
+    assert np.array_equal(image, expected)

@@ -231,3 +231,11 @@ def test_image_is_left_alone_and_may_be_a_view():
     before, view = image.copy(), image[:, ::2]
     assert (cut(view, Roi(3, 4, 70), 32) == cut(np.ascontiguousarray(view), Roi(3, 4, 70), 32)).all()
     assert (image == before).all()
+
+
+@pytest.mark.parametrize("roi", [Roi(3.3, 7.7, 700.0), Roi(-80.0, -50.0, 1200.0, 25.0)])
+def test_a_large_crop_is_shrunk_in_bands_without_a_difference(monkeypatch, roi):
+    image = np.random.default_rng(3).integers(0, 256, (903, 1001, 3), np.uint8)
+    whole = cut(image, roi, 64)
+    monkeypatch.setattr("tracker.crop.BAND_PX", 20_000)
+    assert np.array_equal(cut(image, roi, 64), whole)

@@ -77,3 +77,20 @@ def test_what_was_read_ahead_is_left_once_it_is_stopped():
         assert next(items) == 0
         stopped.set()
         assert list(items) == []
+
+
+def test_while_a_large_item_is_used_none_is_read():
+    read = []
+
+    def source():
+        for index in range(4):
+            read.append(index)
+            yield index
+
+    with prefetch(source(), is_large=lambda index: index == 1) as items:
+        next(items)
+        wait_until(lambda: len(read) == 2)
+        assert next(items) == 1
+        time.sleep(0.2)
+        assert len(read) == 2
+        assert list(items) == [2, 3]
