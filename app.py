@@ -65,7 +65,7 @@ from render.window import open_window
 from tracker import __version__
 from tracker.config import load_config, to_toml
 from tracker.container import ends_early
-from tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError, SourceError
+from tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError, SourceError, printable
 from tracker.files import check_targets, file_name, new_file, numbered_ends
 from tracker.kernels import load_kernels
 from tracker.log import LOGS, RecordLog, open_log
@@ -167,7 +167,7 @@ class Summary:
         seconds = time.perf_counter() - self.started_s
         what = f"{self.frames or 'no'} {unit}{'s' * (self.frames > 1)}"
         found = f"{len(self.ids)} face{'s' * (len(self.ids) != 1)}, in {self.with_face}" if self.ids else "no face"
-        where = f" -> {output}" if output else ""
+        where = f" -> {printable(str(output))}" if output else ""
         return f"{what}: {found}; {seconds:.1f} s, {self.frames / max(seconds, 1e-9):.1f} fps{where}"
 
 
@@ -805,6 +805,8 @@ def report_profile(stages: Stages, summary: Summary, source: Source, path: str, 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status."""
     args = parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # what the parent had ignored stays so
             signal.signal(number, signal.default_int_handler)

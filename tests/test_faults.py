@@ -295,3 +295,26 @@ def test_live_never_looks_ahead(networks, clip, tmp_path):
     command = camera_command(clip, None, "--log", tmp_path / "l.jsonl", "--set", "smoothing.lookahead=5", *networks)
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
     assert_one_line(done, 2, "smoothing.lookahead=5", "live")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such names exist on POSIX only")
+def test_names_of_any_bytes(tmp_path, networks):
+    """In a folder, in every log, and escaped on the terminal."""
+    folder = os.fsencode(tmp_path / "in")
+    os.mkdir(folder)
+    data = cv2.imencode(".png", np.full((64, 64, 3), 99, np.uint8))[1].tobytes()
+    names = [b"caf\xe9.png", b"line\nbreak.png", b"\x1b[31mred.png", "10²".encode() + b".png", b"n" * 251 + b".png"]
+    for name in names:
+        with open(folder + b"/" + name, "wb") as file:
+            file.write(data)
+    with open(folder + b"/b\xe9d\n.png", "wb") as file:
+        file.write(b"junk")
+    for suffix in (".jsonl", ".csv"):
+        out = tmp_path / f"out{suffix[1:]}"
+        command = ["-f", os.fsdecode(folder), "-o", str(out), "--log", f"{out}{suffix}", *networks]
+        run = subprocess.run([sys.executable, "app.py", *command], cwd=ROOT, capture_output=True, text=True)
+        assert run.returncode == 1
+        (line,) = [line for line in run.stderr.splitlines() if line.startswith("skipped: ")]
+        assert "b\\udce9d\\n.png: expected an image, found 4 bytes" in line and "\x1b" not in run.stderr + run.stdout
+        assert len(os.listdir(out)) == len(names)
+        assert r"caf\udce9.png" in Path(f"{out}{suffix}").read_text(encoding="utf-8").replace(r"\\", "\\")

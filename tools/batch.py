@@ -10,6 +10,7 @@ is 2, before anything is written. A file that fails does not stop the rest; the 
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 import shutil
 import signal
@@ -156,6 +157,26 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def expanded(names: Sequence[str]) -> list[str]:
+    """The files that names and patterns stand for, each once; a name that exists, or a URL, is no pattern.
+
+    Raises
+    ------
+    ConfigError
+        Where a pattern matches no file.
+    """
+    files: list[str] = []
+    for name in names:
+        if os.path.lexists(name) or "://" in name or not glob.has_magic(name):
+            files.append(name)
+            continue
+        found = sorted(filter(os.path.isfile, glob.glob(name, recursive=True)))
+        if not found:
+            raise ConfigError(f"{name}: expected a pattern that matches files, found none; check the folder")
+        files += found
+    return list(dict.fromkeys(files))
+
+
 def files_to_track(files: Sequence[str], folder: str, with_video: bool, options: Sequence[str]) -> list[str]:
     """The files that have no log yet.
 
@@ -191,7 +212,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     split = argv.index("--") if "--" in argv else len(argv)
     parser = argparse.ArgumentParser(prog="python -m tools.batch", description="Track many videos on all cores.")
-    parser.add_argument("files", nargs="+", metavar="FILES", help="videos; after -- come options of app.py")
+    parser.add_argument("files", nargs="+", metavar="FILES", help="videos or patterns; after --: options of app.py")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="NAME.mp4 and NAME.jsonl of each go here")
     parser.add_argument("--jobs", type=int, default=cores(), metavar="N", help="at once (default: one a core)")
     parser.add_argument("--ray", metavar="ADDRESS", help='of a Ray cluster, "auto", or "local" for one of its own')
@@ -201,7 +222,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--jobs must be at least 1, got {args.jobs}")
     options = tuple(argv[split + 1 :])
     try:
-        pending = files_to_track(list(dict.fromkeys(args.files)), args.output, not args.no_video, options)
+        files = expanded(args.files)
+        pending = files_to_track(files, args.output, not args.no_video, options)
     except ConfigError as error:
         print(f"tools.batch: {error}", file=sys.stderr)
         return 2
@@ -210,7 +232,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         parser.error(f"-o {args.output}: cannot be made ({error.strerror})")
     folder = str(Path(args.output).resolve())
-    if skipped := len(dict.fromkeys(args.files)) - len(pending):
+    if skipped := len(files) - len(pending):
         print(f"{skipped} done already")
     if args.ray:
         pending = [str(Path(file).resolve()) for file in pending]  # the machines there have other working folders

@@ -1,8 +1,16 @@
 """The errors that a user of the library can cause. Each message tells what was expected, what was found, what to do."""
 
 
+def printable(text: str) -> str:
+    """The text with control characters, and bytes of names that are not UTF-8, as escapes; always one line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class FaceTrackError(Exception):
-    """Base of all errors that facet raises on purpose; the text is one line, fit for a user's eyes."""
+    """Base of all errors that facet raises on purpose; the text is one printable line."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(FaceTrackError):

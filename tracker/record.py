@@ -13,7 +13,7 @@ def frame_record(frame: Frame, faces: tuple[FaceTrack, ...]) -> dict:
     """What `--log` tells of one frame, ready for JSON. Coordinates in image px, rounded to 1/1000."""
     height, width = frame.image.shape[:2]
     return {
-        "source": frame.source,
+        "source": frame.source.encode(errors="backslashreplace").decode(),  # of names that are not UTF-8, too
         "frame": frame.index,
         "time_s": round(frame.time_s, 6),
         "width": width,

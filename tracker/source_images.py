@@ -19,7 +19,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from tracker.errors import SourceError
+from tracker.errors import SourceError, printable
 from tracker.source_base import MAX_MEGAPIXELS, Picture, Source, SourceConfig, refuse_start
 
 IMAGE_SUFFIXES = (
@@ -200,7 +200,8 @@ def _decode(file: BinaryIO, name: str, max_megapixels: float, notes: list[str] |
     if image is None or image.size == 0:
         raise SourceError(f"{name}: expected an image, found {size} bytes that are none; is the file complete?")
     if count > 1 or re.match(SEQUENCE, head, re.DOTALL):
-        notes.append(f"{name}: holds several images, the first was read; to track an animation convert it to a video")
+        what = "holds several images, the first was read; to track an animation convert it to a video"
+        notes.append(f"{printable(name)}: {what}")
     return image
 
 

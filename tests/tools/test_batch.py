@@ -206,3 +206,18 @@ def interrupt_a_long_run(tmp_path, arguments):
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert list(out.iterdir()) == []
+
+
+def test_patterns_are_expanded(tmp_path):
+    for name in ("a.mp4", "b.mp4", "x[1].mp4", "x1.mp4"):
+        (tmp_path / name).touch()
+    patterns = [str(tmp_path / name) for name in ("[ab].mp4", "x[1].mp4", "b.mp4")]
+    found = batch.expanded([*patterns, "gone.mp4"])
+    assert found == [*(str(tmp_path / name) for name in ("a.mp4", "b.mp4", "x[1].mp4")), "gone.mp4"]
+
+
+def test_a_pattern_without_a_match_is_one_line(tmp_path, capsys):
+    assert batch.main([str(tmp_path / "*.mp4"), "-o", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "*.mp4: expected a pattern that matches files, found none" in error
+    assert not (tmp_path / "out").exists()
