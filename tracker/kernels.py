@@ -10,9 +10,10 @@ from tracker.crop import CropSpec, cut, roi_from_landmarks
 from tracker.cuts import CutDetector
 from tracker.expression import ExpressionSolver
 from tracker.fitting import LandmarkFitter
+from tracker.heads import POSE_COUNT, consecutive
 from tracker.morphable import make_model, project
 from tracker.pose import model_to_image, pose_from_camera, translation_mm
-from tracker.regressor import POSE_FACET, translate_facet
+from tracker.regressor import translate_facet
 from tracker.smoothing import FaceFilter, Sample, SmoothingConfig
 from tracker.tracks import Slot
 from tracker.types import Roi
@@ -43,9 +44,10 @@ def load_kernels(fitting: bool = False) -> None:
         contour_share=np.zeros((LINES, CANDIDATES)),
     )
     size = 64
-    head = np.zeros((1, POSE_FACET + 3), np.float32)
-    head[0, [1, 5]] = 1  # no turn
-    cameras, _, _, _ = translate_facet(0.005, 1, 1, size)(head)
+    heads = consecutive({"pose": (POSE_COUNT, "pose"), "shape": (1, "linear"), "expression": (1, "clip")})
+    output = np.zeros((1, POSE_COUNT + 2), np.float32)
+    output[0, [1, 5]] = 1  # no turn
+    cameras = translate_facet(0.005, heads, size)(output)[0]
     one = np.ones(1, np.float32)
     landmarks = model.landmarks(cameras[0], one, one)
     roi = roi_from_landmarks(landmarks, CropSpec(size, 1.0, 0.0, 1.35))

@@ -25,6 +25,8 @@ def unzoomed(face: FaceParams, zoom: float, size_px: int) -> FaceParams:
 def mean_of(faces: Sequence[FaceParams]) -> FaceParams:
     """The mean of answers about one face, which hardly differ in pose; without a score where one has none.
 
+    Other heads are those of the first, as some of the others may be of mirror images.
+
     Scores are averaged as log odds, which is what a network tells: a doubtful look must not outweigh three sure ones.
     """
     scores = [face.score for face in faces]
@@ -33,6 +35,7 @@ def mean_of(faces: Sequence[FaceParams]) -> FaceParams:
         np.mean([face.shape for face in faces], axis=0),
         np.mean([face.expression for face in faces], axis=0),
         None if None in scores else _mean_belief(np.clip(scores, LEAST_DOUBT, 1 - LEAST_DOUBT)),
+        faces[0].heads,
     )
 
 

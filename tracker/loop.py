@@ -338,6 +338,7 @@ class FaceTracker:
                         landmarks=landmarks,
                         score=face.score,
                         thumbnail=thumb,
+                        heads=face.heads,
                     )
                 )
             return seen
@@ -417,6 +418,7 @@ class FaceTracker:
             translation_mm=translation_mm(camera, frame.image.shape[1::-1], self._camera.fov_deg),
             blendshapes=self._blendshapes(weights),
             vertices=vertices,
+            heads=seen.heads,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,16 +12,18 @@ import numpy as np
 from tracker.compiling import njit
 from tracker.crop import CropSpec
 from tracker.errors import WeightsError
+from tracker.heads import LOGIT_LIMIT, POSE_COUNT, Head, heads_of
 from tracker.runtime import RuntimeConfig, Session, open_session
 from tracker.types import FaceParams
 from tracker.weights import WeightsEntry
 
 POSE_3DDFA = 12  # affine camera, row by row
-POSE_FACET = 9  # log scale, two rows of a rotation, shift
 UM_PER_MM = 1000.0
 
-# (B, numbers) float32 -> cameras (B, 3, 4), shapes (B, Ks), expressions (B, Ke), scores (B,) or None
-Translator = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]]
+# (B, numbers) float32 -> cameras (B, 3, 4), shapes (B, Ks), expressions (B, Ke), scores (B,) or None, others (B, n)
+Translator = Callable[
+    [np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None, dict[str, np.ndarray]]
+]
 
 
 class Regressor:
@@ -85,17 +87,23 @@ class Regressor:
             )
         except ValueError as error:
             raise WeightsError(f"{entry.path}: its manifest entry is wrong: {error}") from error
-        shape_count, expression_count = entry.get("shape_count", int), entry.get("expression_count", int)
         dialect = entry.get("dialect", str)
         if dialect == "3ddfa_62":
+            shape_count, expression_count = entry.get("shape_count", int), entry.get("expression_count", int)
             length = POSE_3DDFA + shape_count + expression_count
             pose_mean, pose_std = (np.array(entry.get(key, list), np.float64) for key in ("pose_mean", "pose_std"))
             if pose_mean.shape != (POSE_3DDFA,) or pose_std.shape != (POSE_3DDFA,):
                 raise WeightsError(f"{entry.path}: expected 12 values in pose_mean and pose_std of its manifest entry")
             translate = translate_3ddfa(pose_mean, pose_std, shape_count, spec.size_px)
         elif dialect == "facet":
-            length = POSE_FACET + shape_count + expression_count + 1
-            translate = translate_facet(entry.get("base_scale", float), shape_count, expression_count, spec.size_px)
+            heads = heads_of(entry)
+            for name in ("pose", "shape", "expression"):
+                if name not in heads:
+                    raise WeightsError(f"{entry.path}: expected a head {name}, found {', '.join(heads)}")
+            if heads["pose"].stop - heads["pose"].start != POSE_COUNT:
+                raise WeightsError(f"{entry.path}: expected a head pose of {POSE_COUNT} numbers, found {heads['pose']}")
+            length = max(head.stop for head in heads.values())
+            translate = translate_facet(entry.get("base_scale", float), heads, spec.size_px)
         else:
             raise WeightsError(f"{entry.path}: expected dialect 3ddfa_62 or facet in its manifest, found {dialect}")
         session = open_session(entry.path, config)
@@ -137,9 +145,15 @@ class Regressor:
             first = self._beside.submit(self._session.run, crops=crops[:half])
             second = self._session.run(crops=crops[half:])
             params = np.concatenate(first.result() + second)
-        cameras, shapes, expressions, scores = self._translate(params)
+        cameras, shapes, expressions, scores, others = self._translate(params)
         return [
-            FaceParams(cameras[i], shapes[i], expressions[i], None if scores is None else float(scores[i]))
+            FaceParams(
+                cameras[i],
+                shapes[i],
+                expressions[i],
+                None if scores is None else float(scores[i]),
+                {name: values[i] for name, values in others.items()},
+            )
             for i in range(len(crops))
         ]
 
@@ -175,42 +189,49 @@ def translate_3ddfa(pose_mean: np.ndarray, pose_std: np.ndarray, shape_count: in
 
     def translate(params: np.ndarray):
         cameras = (params[:, :POSE_3DDFA] * scale + offset).reshape(-1, 3, 4)
-        return cameras, params[:, POSE_3DDFA : POSE_3DDFA + shape_count], params[:, POSE_3DDFA + shape_count :], None
+        shapes, expressions = np.split(params[:, POSE_3DDFA:], [shape_count], axis=1)
+        return cameras, shapes, expressions, None, {}
 
     return translate
 
 
-def translate_facet(base_scale: float, shape_count: int, expression_count: int, size_px: int) -> Translator:
-    """Read the head of this project's networks.
+def translate_facet(base_scale: float, heads: Mapping[str, Head], size_px: int) -> Translator:
+    """Read the output of this project's networks.
 
-    The numbers are: log scale | first two rows of the rotation (6) | shift x, y | shape | expression | score logit.
-    Scale in crop px per mm is size * base_scale * exp(log scale); the model's origin lies at size * (0.5 + shift) with
-    y down; the rotation is told in the model's axes (y up) and made orthonormal by Gram-Schmidt, the first row kept.
+    The head `pose` is log scale, the first two rows of the rotation (6), and the shift in x and y. Scale in crop px per
+    mm is size * base_scale * exp(log scale); the model's origin lies at size * (0.5 + shift) with y down; the rotation
+    is in the model's axes (y up) and made orthonormal by Gram-Schmidt, the first row kept.
 
     Source of the 6-number rotation: Zhou et al., On the Continuity of Rotation Representations, CVPR 2019, eq. 15.
     """
-    shape_end = POSE_FACET + shape_count
+    heads = dict(heads)
+    pose, shape, expression = (heads.pop(name) for name in ("pose", "shape", "expression"))
+    score = heads.pop("score", None)
+    starts = pose.start, expression.start, -1 if score is None else score.start
+    expressions = expression.stop - expression.start
 
     def translate(params: np.ndarray):
-        cameras, expressions, scores = _read_heads(params, shape_end, expression_count, size_px * base_scale, size_px)
-        return cameras, params[:, POSE_FACET:shape_end], expressions, scores
+        cameras, weights, scores = _read_heads(params, *starts, expressions, size_px * base_scale, size_px)
+        others = {name: head.read(params) for name, head in heads.items()}
+        return cameras, params[:, shape.start : shape.stop], weights, None if score is None else scores, others
 
     return translate
 
 
 @njit()
-def _read_heads(params, expression_start, expression_count, base_scale_px, size_px):
-    """Cameras (B, 3, 4), expressions (B, Ke) and scores (B,), float32, of this project's head."""
+def _read_heads(params, pose_start, expression_start, score_start, expression_count, base_scale_px, size_px):
+    """Cameras (B, 3, 4), expressions (B, Ke) and scores (B,), float32; without a start, scores are 0."""
     count = len(params)
-    cameras, scores = np.empty((count, 3, 4), np.float32), np.empty(count, np.float32)
+    cameras, scores = np.empty((count, 3, 4), np.float32), np.zeros(count, np.float32)
     expressions = np.empty((count, expression_count), np.float32)
     for i in range(count):
-        _fill_camera(cameras[i], params[i, :POSE_FACET].astype(np.float64), base_scale_px, size_px)
+        pose = params[i, pose_start : pose_start + POSE_COUNT].astype(np.float64)
+        _fill_camera(cameras[i], pose, base_scale_px, size_px)
         for k in range(expression_count):
             expressions[i, k] = min(max(params[i, expression_start + k], 0.0), 1.0)
-        # the limits keep the exponential finite whatever the crop shows
-        logit = min(max(params[i, expression_start + expression_count], -60.0), 60.0)
-        scores[i] = 1 / (1 + math.exp(-logit))
+        if score_start >= 0:
+            logit = min(max(params[i, score_start], -LOGIT_LIMIT), LOGIT_LIMIT)
+            scores[i] = 1 / (1 + math.exp(-logit))
     return cameras, expressions, scores
 
 

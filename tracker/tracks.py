@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -73,6 +73,7 @@ class Observation:
     landmarks: np.ndarray  # (68, 3) float32, image px
     score: float | None
     thumbnail: np.ndarray
+    heads: Mapping[str, np.ndarray] = field(default_factory=dict)  # the network's other heads, by name
     box: Rectangle = field(init=False)  # of the landmarks
     centre: tuple[float, float] = field(init=False)  # mean of the landmarks, image px
 

@@ -16,7 +16,7 @@ Landmarks: 68 points in Multi-PIE order. 17-67 are fixed on the face, 0-16 slide
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -96,6 +96,7 @@ class FaceParams:
     shape: np.ndarray  # (Ks,) float32, shape coefficients
     expression: np.ndarray  # (Ke,) float32, expression coefficients; blendshape weights in [0, 1] for our own model
     score: float | None = None  # belief that this is a face and the fit is right, [0, 1]; None without such a head
+    heads: Mapping[str, np.ndarray] = field(default_factory=dict)  # the network's other heads by name, (n,) float32
 
     def __post_init__(self):
         _check("FaceParams.camera", self.camera, (3, 4))
@@ -139,6 +140,7 @@ class FaceTrack:
     irises: np.ndarray | None = None  # (2, 3) float32, image px, centres of the subject's right and left iris disc
     blendshapes: dict[str, float] = field(default_factory=dict)  # by ARKit's names, [0, 1]
     vertices: np.ndarray | None = None  # (N, 3) float32, image px; only when asked for
+    heads: Mapping[str, np.ndarray] = field(default_factory=dict)  # the network's other heads by name, (n,) float32
 
     def __post_init__(self):
         _check("FaceTrack.model_to_image", self.model_to_image, (3, 4))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+from tests.tracker.nets import facet_heads
 from tools.data import fit, profiles
 from tools.data.crops import SIZE_PX
 from tools.raster import rasterise
@@ -104,7 +105,7 @@ def test_a_fit_finds_what_made_the_points(model, points):
 
 def test_rotations_are_the_runtimes():
     params = np.random.default_rng(0).normal(0, 1, (5, 9 + 4 + 3 + 1)).astype(np.float32)
-    cameras, *_ = translate_facet(0.005, 4, 3, 112)(params)
+    cameras, *_ = translate_facet(0.005, facet_heads(4, 3), 112)(params)
     rotation = fit.rotation_of(torch.from_numpy(params[:, 1:7])).numpy()
     scale = 112 * 0.005 * np.exp(params[:, 0])
     expected = rotation * scale[:, None, None] * np.array([1, -1, 1])[:, None]

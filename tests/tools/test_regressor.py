@@ -1,6 +1,7 @@
 """The regressor: its samples, its losses and its export, on data of a few images."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -8,19 +9,25 @@ import pytest
 torch = pytest.importorskip("torch")
 from tests.tools import training_data
 from tests.tools.training_data import COUNT, first_recipe, recipe
+from tests.tracker.nets import facet_heads
+from tools import train
 from tools.data import augment, fit
 from tools.data.crops import SIZE_PX
+from tools.manifest import update_manifest
 from tools.regressor import export, losses
 from tools.regressor.data import load_table, training_rows
 from tools.regressor.losses import Judge
-from tools.regressor.model import HEADS, FaceNet
+from tools.regressor.model import HEADS, FaceNet, Head
 from tools.regressor.teacher import symmetric_landmarks, teacher_landmarks
 from tools.training import TrainingError, loop
 from tools.training.recipe import load_recipe
+from tracker import Box, FaceTracker, Frame
+from tracker.loop import RegressorConfig
 from tracker.mirror import MIRROR_68
 from tracker.morphable import load_face_model
 from tracker.regressor import translate_facet
-from tracker.weights import ROOT
+from tracker.tracks import TrackerConfig
+from tracker.weights import ROOT, find_entry
 
 CPU = torch.device("cpu")
 NET = {**training_data.SMALL, "heads": {"params": 20}}
@@ -97,7 +104,8 @@ def test_the_training_reads_parameters_as_the_runtime_does(data):
     assert count == 9 + model.shape_count + model.expression_count + 1
     params = np.random.default_rng(0).normal(0, 0.3, (4, count)).astype(np.float32)
     params[:, [1, 5]] += 1
-    cameras, shapes, expressions, _ = translate_facet(0.005, model.shape_count, model.expression_count, 112)(params)
+    heads = facet_heads(model.shape_count, model.expression_count)
+    cameras, shapes, expressions, *_ = translate_facet(0.005, heads, 112)(params)
     rotation, camera, coefficients = judge.decode(heads_of(torch.from_numpy(params)))
     np.testing.assert_allclose(112 * camera, cameras, atol=1e-3)
     shown, _ = judge.project(rotation, camera, coefficients)
@@ -287,3 +295,29 @@ def test_the_table_of_points_knows_the_mirror(data):
     np.testing.assert_allclose(mirrored[36, 0], SIZE_PX - table["points"][0, 45, 0])
     np.testing.assert_allclose(mirrored[MIRROR_68][:, 1], table["points"][0][:, 1])
     assert fit.load_points(ROOT / "weights" / "face_model.npz").shape_count > 20
+
+
+def test_a_new_head_is_trained_exported_and_found_in_the_tracks(data, tmp_path, monkeypatch):
+    """Without a changed offset: a line of HEADS, a loss, and their names in the recipe."""
+    monkeypatch.setitem(HEADS, "tilt", Head(3, "clip"))
+
+    def tilt(faces):
+        return (faces.output["tilt"] - torch.tensor([0.2, 0.9, 4.0])).square().mean()
+
+    monkeypatch.setitem(losses.LOSSES, "tilt", tilt)
+    monkeypatch.setattr(loop, "Feeder", training_data.FeederHere)
+    heads = ("tilt", "pose", "shape", "expression", "score")
+    known = recipe(400, heads, {"tilt": 1.0, "points": 1.0}, lr=0.02, batch=16)
+    known = dataclasses.replace(known, ships="weights/regressor.onnx")
+    result = loop.train(known, tmp_path, data)
+    path = train.export(result, "tilted", tmp_path / "weights", data)
+    mesh = find_entry(ROOT / "weights" / "face_model.npz", "face_model")
+    shutil.copy(mesh.path, path.parent)
+    update_manifest(path.parent / "manifest.toml", {"face_model": dict(mesh.table)})
+    weights = RegressorConfig(weights=str(path), mesh=str(path.parent / mesh.path.name))
+    trusting = TrackerConfig(start_score=0.0, keep_score=0.0)
+    tracker = FaceTracker.open(lambda image: (Box(60, 40, 260, 240, 0.9),), weights, config=trusting)
+    image = np.random.default_rng(0).integers(0, 256, (280, 320, 3), np.uint8)
+    (face,) = tracker.step(Frame(index=0, time_s=0.0, image=image, still=True))
+    tracker.close()
+    np.testing.assert_allclose(face.heads["tilt"], [0.2, 0.9, 1.0], atol=0.1)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tracker.heads import POSE_COUNT, Head, consecutive
+
 FLOAT, UINT8, INT64 = 1, 2, 7  # TensorProto.DataType
 TYPES = {np.dtype(np.float32): FLOAT, np.dtype(np.uint8): UINT8, np.dtype(np.int64): INT64}
 
@@ -80,3 +82,9 @@ def constant_regressor(path: Path, size: int, answer: np.ndarray) -> None:
             "offset": answer[1:].astype(np.float32),
         },
     )
+
+
+def facet_heads(shapes: int, expressions: int) -> dict[str, Head]:
+    """The heads of this project's networks."""
+    parts = {"pose": (POSE_COUNT, "pose"), "shape": (shapes, "linear"), "expression": (expressions, "clip")}
+    return consecutive(parts | {"score": (1, "sigmoid")})

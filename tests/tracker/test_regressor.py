@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from tests.tracker.nets import constant_regressor
+from tests.tracker.nets import constant_regressor, facet_heads
 from tracker.errors import WeightsError
 from tracker.pose import pose_from_camera, rotation_from_angles
 from tracker.regressor import Regressor, translate_3ddfa, translate_facet
@@ -21,11 +21,13 @@ COMMON = {
     "landmark_scale": 1.4,
     "crop_style": "area",
     "face_model": "model.npz",
+}
+HEADS = {"pose": [0, 9, "pose"], "shape": [9, 11, "linear"], "expression": [11, 14, "clip"]}
+HEADS |= {"score": [14, 15, "sigmoid"]}
+FACET = COMMON | {"dialect": "facet", "base_scale": 0.005, "heads": HEADS}
+UPSTREAM = COMMON | {
     "shape_count": 2,
     "expression_count": 3,
-}
-FACET = COMMON | {"dialect": "facet", "base_scale": 0.005}
-UPSTREAM = COMMON | {
     "dialect": "3ddfa_62",
     "crop_style": "upstream",
     "pose_mean": [0.0] * 12,
@@ -34,6 +36,8 @@ UPSTREAM = COMMON | {
 
 
 def toml(value):
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + "}"
     return {True: "true", False: "false"}.get(value, repr(value)) if isinstance(value, bool) else repr(value)
 
 
@@ -60,7 +64,8 @@ def test_facet_dialect_is_scale_rotation_and_shift(angles):
     # the network's two vectors need be neither of unit length nor orthogonal
     sloppy = np.stack([3.0 * rotation[0], 0.5 * rotation[1] + 0.2 * rotation[0]])
     numbers = facet_numbers(sloppy, math.log(1.25), (0.125, -0.25), (1.5, -2), (-0.5, 0.25, 1.5), 2.0)
-    cameras, shapes, expressions, scores = translate_facet(0.005, 2, 3, 112)(np.stack([numbers, numbers]))
+    read = translate_facet(0.005, facet_heads(2, 3), 112)
+    cameras, shapes, expressions, scores, others = read(np.stack([numbers, numbers]))
     assert cameras.shape == (2, 3, 4) and cameras.dtype == np.float32
     pose = pose_from_camera(cameras[1])
     assert (pose.yaw_deg, pose.pitch_deg, pose.roll_deg) == pytest.approx(angles, abs=1e-3)
@@ -68,19 +73,19 @@ def test_facet_dialect_is_scale_rotation_and_shift(angles):
     assert pose.translation_px == pytest.approx((112 * 0.625, 112 * 0.25, 0))
     assert shapes[1].tolist() == [1.5, -2]
     assert expressions[1].tolist() == [0, 0.25, 1]
-    assert scores[1] == pytest.approx(1 / (1 + math.exp(-2)))
+    assert scores[1] == pytest.approx(1 / (1 + math.exp(-2))) and others == {}
 
 
 def test_facet_camera_mirrors_y_and_keeps_z_to_the_viewer():
     numbers = facet_numbers(np.eye(3))
-    camera = translate_facet(0.01, 2, 3, 100)(numbers[None])[0][0]
+    camera = translate_facet(0.01, facet_heads(2, 3), 100)(numbers[None])[0][0]
     assert camera[:, :3] == pytest.approx(np.diag([1.0, -1.0, 1.0]))
 
 
 @pytest.mark.parametrize("numbers", [np.zeros(15), np.full(15, 1e4), np.full(15, -1e4)])
 def test_facet_dialect_stays_finite(numbers):
     with np.errstate(all="raise"):
-        cameras, _, _, scores = translate_facet(0.005, 2, 3, 112)(numbers[None].astype(np.float32))
+        cameras, _, _, scores, _ = translate_facet(0.005, facet_heads(2, 3), 112)(numbers[None].astype(np.float32))
     assert np.isfinite(cameras).all() and 0 <= scores[0] <= 1
 
 
@@ -88,7 +93,7 @@ def test_3ddfa_dialect_is_upstreams_arithmetic_plus_half_a_pixel():
     random = np.random.default_rng(0)
     mean, std = random.normal(0, 1e-4, 12), random.uniform(1e-4, 5e-4, 12)
     params = random.normal(0, 1, (3, 12 + 4 + 5)).astype(np.float32)
-    cameras, shapes, expressions, scores = translate_3ddfa(mean, std, 4, 120)(params)
+    cameras, shapes, expressions, scores, _ = translate_3ddfa(mean, std, 4, 120)(params)
     assert scores is None
     assert (shapes == params[:, 12:16]).all() and (expressions == params[:, 16:]).all()
     point_um = random.uniform(-80000, 80000, 3)
@@ -145,6 +150,21 @@ def test_what_the_manifest_says_is_known(tmp_path):
     assert (spec.box_scale, spec.landmark_shift_y, spec.upright, spec.style) == (1.5, -0.05, True, "area")
 
 
+def test_heads_lie_where_the_manifest_says(tmp_path):
+    """Another order, no score, and heads that the runtime does not know."""
+    numbers = np.zeros((2, 18), np.float32)
+    numbers[1] = [-1, 0.5, 2, *facet_numbers(np.eye(3), shape=(0.25, -3))[:11], 0, 3, 0.75, -0.25]
+    heads = {"mood": [0, 3, "clip"], "pose": [3, 12, "pose"], "shape": [12, 14, "linear"]}
+    heads |= {"tongue": [14, 16, "sigmoid"], "expression": [16, 17, "clip"], "raw": [17, 18, "linear"]}
+    regressor = open_regressor(tmp_path, numbers, **FACET | {"heads": heads})
+    face = regressor(np.zeros((1, 16, 16, 3), np.uint8))[0]
+    assert face.score is None and face.shape.tolist() == [0.25, -3] and face.expression.tolist() == [0.75]
+    assert face.camera[:, :3] == pytest.approx(16 * 0.005 * np.diag([1.0, -1.0, 1.0]))
+    assert face.heads["mood"].tolist() == [0, 0.5, 1] and face.heads["raw"].tolist() == [-0.25]
+    assert face.heads["tongue"] == pytest.approx([0.5, 1 / (1 + math.exp(-3))])
+    assert set(face.heads) == {"mood", "raw", "tongue"}
+
+
 def test_upstream_network_tells_no_score(tmp_path):
     face = open_regressor(tmp_path, np.zeros((2, 17)), **UPSTREAM)(np.zeros((1, 16, 16, 3), np.uint8))[0]
     assert face.score is None
@@ -166,7 +186,13 @@ def test_other_crops_are_refused(tmp_path, crops):
         (15, FACET | {"dialect": "latin"}),
         (15, FACET | {"base_scale": None}),
         (15, FACET | {"crop_style": "nearest"}),
-        (15, FACET | {"shape_count": 3}),
+        (15, FACET | {"heads": HEADS | {"mood": [15, 16, "linear"]}}),
+        (15, FACET | {"heads": HEADS | {"score": [13, 15, "sigmoid"]}}),
+        (15, FACET | {"heads": HEADS | {"score": [14, 15, "softmax"]}}),
+        (15, FACET | {"heads": HEADS | {"score": [14.0, 15, "sigmoid"]}}),
+        (15, FACET | {"heads": HEADS | {"pose": [0, 8, "pose"], "shape": [8, 11, "linear"]}}),
+        (15, FACET | {"heads": {"pose": [0, 9, "pose"], "shape": [9, 15, "linear"]}}),
+        (15, FACET | {"heads": None}),
         (15, FACET | {"size_px": 17}),
         (15, FACET | {"landmark_scale": 0.0}),
         (17, UPSTREAM | {"pose_mean": [0.0] * 11}),

@@ -10,9 +10,10 @@ import torch
 
 from tools.manifest import describe
 from tools.regressor.data import Recipe, load_table, validation_crops
-from tools.regressor.model import EXPRESSIONS, PIXEL_SCALE, SHAPES, FaceNet
+from tools.regressor.model import HEADS, PIXEL_SCALE, FaceNet
 from tools.training.norms import load_layers, read_layers
 from tools.training.onnx_file import write_onnx
+from tracker.heads import consecutive
 
 PARITY = 1e-3
 CROPS = 32  # on which both runtimes are compared
@@ -55,14 +56,14 @@ def write(net: FaceNet, recipe: Recipe, path: Path, folder: Path) -> dict:
     """
     crops = validation_crops(folder, load_table(folder), recipe.crops)[0][:CROPS]
     write_graph(net, recipe.net.size_px, path, crops)
+    heads = consecutive({name: (HEADS[name].count, HEADS[name].activation) for name in recipe.net.heads})
     return describe(
         path,
         kind="regressor",
         dialect="facet",
         size_px=recipe.net.size_px,
         base_scale=recipe.net.base_scale,
-        shape_count=SHAPES,
-        expression_count=EXPRESSIONS,
+        heads={name: [head.start, head.stop, head.activation] for name, head in heads.items()},
         face_model="face_model.npz",
         box_scale=recipe.data.runtime_box_scale,
         box_shift_y=recipe.data.runtime_box_shift_y,
