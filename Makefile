@@ -1,13 +1,15 @@
 # make demo   set up what facet needs, track samples/demo.mp4 into out/demo.mp4
 # make test   set up what the tests need, too, and run them
 # make setup  set up both
+# make weights  successors of all files in weights/, from the material of FACET_MATERIAL, into runs/weights;
+#               from random networks with FROM=--from-scratch; docs/training.md tells how long it takes
 
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 TESTS  := $(VENV)/.ready-tests
 
-.PHONY: setup demo test bench gallery lint clean
+.PHONY: setup demo test bench gallery weights lint clean
 
 setup: $(TESTS)
 
@@ -34,6 +36,23 @@ bench: setup
 
 gallery: setup
 	$(PYTHON) -m tools.gallery
+
+DATA := runs/data
+SUCCESSORS := runs/weights
+
+weights: setup
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tools/requirements.txt
+	mkdir -p $(SUCCESSORS) && cp weights/LICENSE.ict_facekit $(SUCCESSORS)
+	$(PYTHON) -m tools.face_model -o $(SUCCESSORS)/face_model.npz
+	$(PYTHON) -m tools.appearance -o $(SUCCESSORS)/appearance.npz
+	test -e $(DATA)/faces.npz || $(PYTHON) -m tools.data.build faces --out $(DATA)
+	test -e $(DATA)/fits.npz || $(PYTHON) -m tools.data.build fits --out $(DATA)
+	$(PYTHON) -m tools.texture --data $(DATA) -o $(SUCCESSORS)/texture.npz
+	test -e $(DATA)/turned.npz || $(PYTHON) -m tools.data.build turned --out $(DATA)
+	test -e $(DATA)/rendered.npz || $(PYTHON) -m tools.data.build rendered --out $(DATA)
+	$(PYTHON) -m tools.train regressor_large_lids regressor_lids detector_end --data $(DATA) --export $(SUCCESSORS) $(FROM)
+	$(PYTHON) -m tools.answers --weights $(SUCCESSORS)/regressor.onnx --data $(DATA)
+	$(PYTHON) -m tools.answers --weights $(SUCCESSORS)/regressor_large.onnx --data $(DATA)
 
 clean:
 	rm -rf $(VENV) out

@@ -40,9 +40,8 @@ def make(name: str, place: Place, out: Path | None = None, overrides: tuple[str,
     recipe, out = load_recipe(name, overrides), out or place.runs / name
     if checkpoint.seen_samples(out) >= recipe.train.samples:
         return out / checkpoint.RESULT
-    init, teacher = sources(recipe, place.scratch)
-    others = {dependency(source, place): part for source, part in recipe.average.items()}
-    init, teacher = (dependency(source, place) if source else None for source in (init, teacher))
+    init, teacher = (dependency(source, place) if source else None for source in sources(recipe, place.scratch))
+    others = {init if key == "init" else dependency(key, place): part for key, part in recipe.average.items()}
     if RANK == 0:
         print(f"{name}: {recipe.train.samples} samples into {out}", flush=True)
     return train(recipe, out, place.data, init, teacher, others, place.threads, place.processes)

@@ -46,7 +46,8 @@ def fed_here(monkeypatch):
 def test_every_init_and_teacher_has_a_producer(name):
     known = load_recipe(name)
     shipped = {f"weights/{entry.path.name}" for entry in load_manifest(ROOT / "weights" / "manifest.toml").values()}
-    for source in (known.init, known.scratch_init, known.teacher, known.scratch_teacher, *known.average):
+    averaged = set(known.average) - {"init"}
+    for source in (known.init, known.scratch_init, known.teacher, known.scratch_teacher, *averaged):
         assert not source or source in shipped or load_recipe(source).network == known.network, source
     assert not known.ships or known.ships in shipped
     assert from_dict(dataclasses.asdict(known)) == known
@@ -77,6 +78,7 @@ WRONG = [
     ("losses.score=true", r"losses\.score must be of type float"),
     ("losses=3", "losses must be a table"),
     ("tain.batch=3", "unknown key tain; did you mean train"),
+    ("init=", r"average\.init: expected a run that starts from another"),
     ("teacher=", "a teacher and a loss of the name teacher belong together"),
 ]
 

@@ -54,7 +54,8 @@ class Schedule:
 class Recipe:
     """What all recipes have; a network's own adds `net` and `data`.
 
-    `init`, `teacher` and the keys of `average` are names of recipes, or shipped files (weights/NAME.onnx).
+    `init`, `teacher` and the keys of `average` are names of recipes, or shipped files (weights/NAME.onnx); among these
+    keys `init` stands for what the run started from.
     """
 
     network: str
@@ -70,6 +71,8 @@ class Recipe:
     def __post_init__(self):
         if ("teacher" in self.losses) != bool(self.teacher):
             raise ValueError("a teacher and a loss of the name teacher belong together; set both or neither")
+        if "init" in self.average and not self.init:
+            raise ValueError("average.init: expected a run that starts from another, found none; set init")
 
 
 def parts_of(network: str) -> SimpleNamespace:
