@@ -9,7 +9,7 @@ PYTHON := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 TESTS  := $(VENV)/.ready-tests
 
-.PHONY: setup demo test bench gallery weights lint clean
+.PHONY: setup demo test check-long bench gallery weights lint clean
 
 setup: $(TESTS)
 
@@ -27,6 +27,9 @@ demo: $(READY)
 
 test: setup lint
 	$(PYTHON) -m pytest tests --ignore=tests/tools
+
+check-long: setup
+	$(PYTHON) -m pytest tests -m long
 
 lint: setup
 	$(PYTHON) -m ruff check --quiet .

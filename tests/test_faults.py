@@ -33,6 +33,8 @@ from tests.program import (
     records,
     run,
 )
+from tests.servers import serving
+from tests.waiting import wait_until
 from tracker.types import Frame
 
 
@@ -56,6 +58,19 @@ def test_a_camera_is_unplugged(networks, clip, tmp_path):
     assert 0 < playable_frames(out) <= 40
     assert len(records(log)) == playable_frames(out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "out.mp4"]
+
+
+def test_no_camera_to_list():
+    program = "import app; app.list_cameras = lambda: []; app.leave(app.main(['--list-cameras']))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert_one_line(done, 1, "no camera was found")
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("options", [["--webcam", "99999999999"], ["-f", "http://[::1"], ["-f", "gopher://h/x"]])
+def test_a_source_that_cannot_be(options):
+    assert_one_line(run(*options, "--log", "never.jsonl"), 1, options[-1])
+    assert not (ROOT / "never.jsonl").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -176,6 +191,7 @@ class Stalling(http.server.BaseHTTPRequestHandler):
         try:
             for index in range(40):
                 if index == 20:
+                    self.server.stalls.set()
                     self.server.resume.wait()
                 self.wfile.write(b"--part\r\nContent-Type: image/jpeg\r\n\r\n" + picture + b"\r\n")
                 time.sleep(0.03)
@@ -190,7 +206,7 @@ class Stalling(http.server.BaseHTTPRequestHandler):
 def stream():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stalling)
     server.daemon_threads = True
-    server.resume = threading.Event()
+    server.resume, server.stalls = threading.Event(), threading.Event()
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -225,6 +241,65 @@ def test_a_stream_stalls_for_good(stream, networks, tmp_path):
     assert_one_line(done, 1, "stalled", "source.stall_s")
     assert 0 < playable_frames(out) <= 25
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "out.mp4"]
+
+
+def test_a_stream_is_lost_for_good(networks, tmp_path):
+    """Said once when it is tried again, once when that is given up; what was written is kept, no secret in it."""
+    log, out = tmp_path / "log.jsonl", tmp_path / "out.mp4"
+    image = cv2.imencode(".jpg", np.full((120, 160, 3), 80, np.uint8))[1].tobytes()
+
+    def server(peer):
+        peer.request()
+        if peer.number > 0:
+            peer.reset()
+        peer.send("HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=part\r\n\r\n")
+        left = 30
+        while left:
+            peer.send(b"--part\r\nContent-Type: image/jpeg\r\n\r\n", image, b"\r\n")
+            left -= log_begun(log)
+            time.sleep(0.03)
+        peer.reset()
+
+    with serving(server) as host:
+        address = f"http://me:secret@{host}/live?token=secret"
+        done = run("-f", address, "--log", log, "-o", out, "--set", "source.reconnect_s=1.5", *networks)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 1 and len(lines) == 2, done.stderr
+    assert lines[0].startswith(f"app.py: http://{host}/live: the connection was lost (")
+    assert lines[0].endswith("; trying again for 1.5 s") and "did not come back for 1.5 s" in lines[1]
+    assert {record["source"] for record in records(log)} == {f"http://{host}/live"}
+    assert playable_frames(out) == len(records(log)) > 0
+    assert "secret" not in done.stderr + done.stdout + log.read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "out.mp4"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_sigkill_leaves_no_process(stream, networks, tmp_path):
+    """While the stream stalls, neither what reads it nor what encodes would notice by itself that a pipe broke."""
+    address = f"http://127.0.0.1:{stream.server_port}/"
+    command = [*APP, "-f", address, "-o", tmp_path / "out.mp4", "--set", "source.stall_s=300", "--no-window", *networks]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+    try:
+        wait_until(lambda: stream.stalls.is_set() and encoders_of(process.pid), 120)
+        time.sleep(0.5)
+        children = encoders_of(process.pid)
+    finally:
+        process.kill()
+        process.wait()
+    assert children
+    wait_until(lambda: not any(is_running(pid) for pid in children), 30)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def log_begun(log: Path) -> bool:
+    return bool(list(log.parent.glob(PARTIAL_LOG)))
 
 
 def limited(limit_bytes):

@@ -2,6 +2,8 @@
 
 import base64
 import itertools
+import subprocess
+import sys
 import threading
 import time
 
@@ -9,6 +11,7 @@ import cv2
 import pytest
 
 from tests.clips import ffmpeg, make_clip, number_of, numbered_image
+from tests.conftest import ROOT
 from tests.servers import play_rtsp, serving
 from tests.waiting import wait_until
 from tracker import source_stream
@@ -432,6 +435,66 @@ def test_what_came_while_nobody_read_is_passed_over(codec, tmp_path, monkeypatch
         assert source.dropped > count - 100
 
 
+SENDER = """
+import http.server, sys, time
+import cv2, numpy as np
+from tests.clips import numbered_image
+
+rng, pictures = np.random.default_rng(0), []
+for number in range(256):
+    image = rng.integers(0, 255, (360, 640, 3), np.uint8)
+    image[:64, :128] = numbered_image(number)
+    data = cv2.imencode(".jpg", image)[1].tobytes()
+    head = "--frame\\r\\nContent-Type: image/jpeg\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(data)
+    pictures.append(head.encode() + data + b"\\r\\n")
+
+class Sender(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        begin_s = time.monotonic()
+        print(begin_s, flush=True)
+        for number in range(100_000):
+            time.sleep(max(0.0, begin_s + number / 30 - time.monotonic()))
+            self.wfile.write(pictures[number % 256])
+
+    def log_message(self, *arguments):
+        pass
+
+server = http.server.HTTPServer(("127.0.0.1", 0), Sender)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.mark.long
+def test_the_delay_does_not_grow_beside_busy_loops():
+    """From the moment at which a picture is due at the sender until it is in hand, with work of 30 ms for each."""
+    sender = subprocess.Popen(
+        [sys.executable, "-c", SENDER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
+    )
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
+    delays_s, sent = [], 0
+    try:
+        with open_source(f"http://127.0.0.1:{int(sender.stdout.readline())}/") as source:
+            begin_s = float(sender.stdout.readline())
+            while time.monotonic() < begin_s + 40:
+                frame = next(source)
+                sent += (number_of(frame.image) - sent) % 256
+                delays_s.append(time.monotonic() - begin_s - sent / 30)
+                end_s = time.thread_time() + 0.03
+                while time.thread_time() < end_s:
+                    pass
+    finally:
+        for process in (sender, *loops):
+            process.kill()
+            process.wait()
+    late = sorted(delays_s[len(delays_s) // 4 :])
+    print(f"delay: median {late[len(late) // 2]:.3f} s, most {late[-1]:.3f} s, {len(delays_s)} frames")
+    assert late[len(late) // 2] < 0.5 and late[-1] < 2.0
+
+
 # rtsp
 
 
@@ -456,3 +519,29 @@ def test_an_rtsp_server_that_hangs_up_is_asked_again(tmp_path):
 def test_an_rtsp_server_that_says_nothing():
     with serving(say_nothing) as host, pytest.raises(SourceError, match="no picture for 1 s"):
         open_source(f"rtsp://{host}/live", SourceConfig(stall_s=1.0))
+
+
+# Playlists
+
+
+def test_a_broadcast_in_segments_is_played_as_it_was_filmed_and_ends_with_its_playlist(tmp_path):
+    clip = make_clip(tmp_path / "clip.ts", 90, options=["-tune", "zerolatency"])
+    cut = ["-f", "hls", "-hls_time", "1", "-hls_list_size", "0", "-hls_segment_filename", tmp_path / "part%d.ts"]
+    ffmpeg("-i", clip, "-c", "copy", *cut, tmp_path / "all.m3u8")
+    *lines, end = (tmp_path / "all.m3u8").read_text().splitlines(keepends=True)
+    assert end.strip() == "#EXT-X-ENDLIST" and "part2.ts" in lines[-1]
+    begin_s = time.monotonic()
+
+    def server(peer):
+        name = peer.request().split()[1].strip("/")
+        data = (tmp_path / name).read_bytes() if name.endswith(".ts") else "".join(lines).encode()
+        if not name.endswith(".ts") and time.monotonic() - begin_s > 2.0:
+            data += end.encode()
+        peer.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n", data)
+
+    with serving(server) as host:
+        frames, notices = all_of(f"http://{host}/live.m3u8", reconnect_s=20)
+    numbers = [number_of(frame.image) for frame in frames]
+    assert notices == [] and numbers == sorted(set(numbers)) and numbers[-1] == 89
+    assert len(numbers) > 20  # not the last of each segment
+    assert frames[-1].time_s - frames[0].time_s == pytest.approx((numbers[-1] - numbers[0]) / 30, abs=1.5)
