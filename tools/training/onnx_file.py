@@ -29,8 +29,9 @@ def write_onnx(
     cases: list[tuple[np.ndarray, tuple[np.ndarray, ...]]],
     tolerances: tuple[float, ...],
     compare: Callable = largest_differences,
+    folded: bool = True,
 ) -> tuple[float, ...]:
-    """Write a network with batch norms folded into convolutions; the file appears only when it computes the same.
+    """Write a network; the file appears only when it computes the same.
 
     Parameters
     ----------
@@ -38,6 +39,7 @@ def write_onnx(
     cases : inputs and the outputs that PyTorch gives for them
     tolerances : by output
     compare : (input, found outputs, expected ones) -> their differences, by output
+    folded : batch norms into the convolutions before them; otherwise weights keep their names and ONNX Runtime folds
 
     Returns
     -------
@@ -59,6 +61,8 @@ def write_onnx(
                 output_names=list(outputs),
                 dynamic_axes=inputs | outputs,
                 opset_version=17,
+                training=torch.onnx.TrainingMode.EVAL if folded else torch.onnx.TrainingMode.PRESERVE,
+                do_constant_folding=folded,
                 dynamo=False,
             )
         onnx.checker.check_model(str(partial), full_check=True)

@@ -26,7 +26,7 @@ from tracker.errors import ConfigError
 from tracker.weights import ROOT
 
 RECIPES = ROOT / "configs" / "train"
-NETWORKS = ("regressor", "detector")
+NETWORKS = ("regressor", "detector", "heatmaps")
 
 
 @dataclass(frozen=True, slots=True)
