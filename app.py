@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+
+SET_UP = "run `make setup`, then .venv/bin/python app.py, or pip install -r requirements.txt"
+# all end a run as Ctrl-C does
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+if __name__ == "__main__":
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # what the parent had ignored stays so
+            signal.signal(number, lambda *_: os._exit(130))  # while the libraries load nothing is open yet
+    # what nobody catches when a signal comes at a bad moment
+    sys.excepthook = lambda kind, *rest: os._exit(130) if kind is KeyboardInterrupt else sys.__excepthook__(kind, *rest)
+    if sys.version_info < (3, 11):  # noqa: UP036
+        sys.exit(f"app.py: expected Python 3.11 or newer, found {sys.version.split()[0]}; {SET_UP}")
+
 import argparse
 import contextlib
 import ctypes
 import difflib
 import gc
+import importlib
 import json
-import os
-import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -18,26 +32,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 STARTED_S = time.perf_counter()
-
-
-def report_missing_module(kind, error, trace) -> None:
-    """In place of a traceback where facet's libraries are not installed, as outside its environment."""
-    if not issubclass(kind, ModuleNotFoundError):
-        sys.__excepthook__(kind, error, trace)
-        return
-    print(
-        f"app.py: this Python ({sys.executable}) has no {error.name}; run `make setup`, then .venv/bin/python app.py, "
-        "or pip install -r requirements.txt",
-        file=sys.stderr,
-    )
-
-
-if __name__ == "__main__":
-    if sys.version_info < (3, 11):  # noqa: UP036
-        sys.exit(f"app.py: expected Python 3.11 or newer, found {sys.version.split()[0]}; run `make setup`")
-    sys.excepthook = report_missing_module
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # while the libraries load nothing is open yet
 # Before the libraries load. Our matrices are small: pools of threads that wait for each other only cost.
 for pool in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(pool, "1")
@@ -53,6 +47,21 @@ if __name__ == "__main__":
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 if __name__ == "__main__" and hasattr(LIBC, "mallopt"):
     LIBC.mallopt(-8, 1)  # M_ARENA_MAX: what one thread frees, another uses
+if __name__ == "__main__":
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed: the next file would get its number, and messages of libraries with it
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        for package in ("detect", "render.video"):
+            importlib.import_module(package)
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        sys.exit(f"app.py: this Python ({sys.executable}) does not load a package: {reason}; {SET_UP}")
 
 from detect import DetectorConfig, open_detector
 from render.export import MeshExport, export_targets
@@ -71,6 +80,7 @@ from tracker.kernels import load_kernels
 from tracker.log import LOGS, RecordLog, open_log
 from tracker.loop import CameraConfig, FaceTracker, RegressorConfig
 from tracker.prefetch import prefetch
+from tracker.printable import printable
 from tracker.record import frame_record
 from tracker.runtime import RuntimeConfig
 from tracker.send import Sender, parse_receiver
@@ -82,11 +92,6 @@ from tracker.tracks import TrackerConfig
 from tracker.types import FaceTrack, Frame
 from tracker.weights import model_files
 
-if __name__ == "__main__":
-    sys.excepthook = sys.__excepthook__
-
-# all end a run as Ctrl-C does
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 LARGE_FRAME_BYTES = 1 << 27
 PATIENCE_S = 1.0  # a signal that comes so long after the first one says that the run does not end by itself
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
@@ -140,6 +145,14 @@ class Outputs:
     def live(self) -> bool:
         """Whether somebody watches now: a file is then played as fast as it was filmed."""
         return bool(self.window or self.camera or self.senders)
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong option in one line, as all that goes wrong."""
+
+    def error(self, message: str):
+        report(f"{message}; --help lists the options")
+        sys.exit(2)
 
 
 class Summary:
@@ -213,7 +226,7 @@ class Notices:
     def _print(self, line: str) -> None:
         if self._enabled:
             self._progress.close()
-            print(f"app.py: {line}", file=sys.stderr, flush=True)
+            report(line)
 
 
 def run(source: Source, tracker: FaceTracker, renderer, out: Outputs, stages, progress, notices, summary, sync: bool):
@@ -370,7 +383,7 @@ def toggle_view(view: str, tracker: FaceTracker, renderer) -> None:
     try:
         renderer.set_views(tuple(v for v in views if v != view) if view in views else (*views, view))
     except RenderError as error:
-        print(f"app.py: {error}", file=sys.stderr)
+        report(error)
     tracker.with_vertices = renderer.needs_vertices
 
 
@@ -380,7 +393,7 @@ def take_snapshot(window, frame: Frame) -> None:
         window.note(f"saved {save_snapshot(window.snapshot(), frame)}")
     except SinkError as error:
         window.note("the snapshot could not be written")
-        print(f"app.py: snapshot: {error}", file=sys.stderr)
+        report(f"snapshot: {error}")
 
 
 def save_snapshot(picture, frame: Frame) -> Path:
@@ -401,11 +414,14 @@ def path_option(text: str) -> Path:
 
 
 def whole_number(text: str) -> int:
-    """The value of an option that counts."""
+    """The value of an option that counts, within what libraries can hold."""
     try:
-        return int(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}") from error
+        number = int(text)
+    except ValueError:
+        number = None
+    if number is None or abs(number) > 1e9:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at most 1e9, found {text[:40]!r}")
+    return number
 
 
 def seconds(text: str) -> float:
@@ -420,7 +436,8 @@ class OptionParser(argparse.ArgumentParser):
     """Reports a wrong option in one line, without the list of all options."""
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: {message}\n")
+        report(message)
+        sys.exit(2)
 
     def unknown(self, word: str):
         """Report an argument that is no option, or no known one."""
@@ -490,7 +507,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     output.add_argument("--quiet", action="store_true", help="print errors only")
     config = parser.add_argument_group("settings")
-    config.add_argument("--config", type=Path, metavar="PATH", help="TOML file with settings that replace the defaults")
+    config.add_argument(
+        "--config", type=path_option, metavar="PATH", help="TOML file with settings that replace the defaults"
+    )
     config.add_argument(
         "--set", action="append", default=[], metavar="A.B=VALUE", help="one setting; may be repeated"
     )
@@ -651,7 +670,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
     with contextlib.ExitStack() as parts:
         spec = args.webcam if args.webcam is not None else args.file
         limits = {"start_s": args.start, "max_frames": args.max_frames}
-        source = parts.enter_context(open_source(spec, config.source, **limits, notify=warn))
+        source = parts.enter_context(open_source(spec, config.source, **limits, notify=report))
         if args.export and not source.still and args.at is None:
             raise ConfigError(f"--export {args.export}: a video needs --at N, the frame to export, counted from 0")
         if args.at is not None and source.still:
@@ -676,9 +695,9 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
             out.camera = parts.enter_context(VirtualCamera(source.size_wh, source.fps))
             say(f"virtual camera: {out.camera.name}")
         if wants_window:
-            mirror = args.webcam is not None and not args.no_mirror
+            mirror, title = args.webcam is not None and not args.no_mirror, printable(f"facet - {source.name}")
             try:
-                out.window = parts.enter_context(open_window(f"facet - {source.name}", renderer, KEYS_HELP, mirror))
+                out.window = parts.enter_context(open_window(title, renderer, KEYS_HELP, mirror))
             except RenderError:  # a display that is named and does not answer
                 if needs_window:
                     raise
@@ -689,7 +708,8 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
             out.export = parts.enter_context(contextlib.closing(MeshExport(args.export, geometry, args.at)))
         drawn = f"; renderer: {renderer.name}" if renderer else ""
         say(f"networks: {tracker.provider}, {config.runtime.threads} thread(s){drawn}")
-        progress = Progress(source.frame_count_hint, enabled=not args.quiet and sys.stderr.isatty() and not out.window)
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        progress = Progress(source.frame_count_hint, enabled=terminal and not args.quiet and not out.window)
         parts.callback(progress.close)
         notices = Notices(tracker, config.tracker.max_faces, senders, progress, enabled=not args.quiet)
         summary = Summary()
@@ -707,15 +727,15 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
             say(summary.text(args.output, "image" if source.still else "frame"))
             for sender in senders:
                 if sender.trouble:
-                    print(f"app.py: {sender.trouble}", file=sys.stderr)
+                    report(sender.trouble)
             if args.profile is not None:
                 report_profile(stages, summary, source, args.profile, say)
     for line in source.notes:
-        print(f"app.py: {line}", file=sys.stderr)
+        report(line)
     for line in source.skipped:
-        print(f"skipped: {line}", file=sys.stderr)
+        write_line(f"skipped: {line}", sys.stderr)
     if source.kind == "video" and source.exhausted and ends_early(source.name):
-        print(f"app.py: {source.name}: the file ends early; {summary.frames} frames of it are left", file=sys.stderr)
+        report(f"{source.name}: the file ends early; {summary.frames} frames of it are left")
     if out.export and not out.export.heads:
         done = out.export.done
         absent = f": there is no frame {args.at}, the last is {summary.frames - 1}"
@@ -726,15 +746,20 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
 
 
 def tell(text: str) -> None:
-    """Print a line; a reader that left is no reason to stop."""
+    """Print one line."""
+    write_line(text, sys.stdout)
+
+
+def report(trouble: object) -> None:
+    """Print one line about what went wrong."""
+    write_line(f"app.py: {trouble}", sys.stderr)
+
+
+def write_line(text: str, stream) -> None:
+    """Write one line; that nobody reads it is no reason to stop, and a name in it controls no terminal."""
     with contextlib.suppress(OSError):
-        print(text, flush=True)
-
-
-def warn(text: str) -> None:
-    """Print a line about what goes on all the same; called from the thread that reads, too."""
-    with contextlib.suppress(OSError, AttributeError, ValueError):  # stderr is closed
-        print(f"app.py: {text}", file=sys.stderr, flush=True)
+        if stream is not None:  # closed from the start, as by pythonw
+            print(printable(text), file=stream, flush=True)
 
 
 @contextlib.contextmanager
@@ -788,7 +813,8 @@ def report_profile(stages: Stages, summary: Summary, source: Source, path: str, 
         "dropped_frames": source.dropped,
         "delay": summary.delays.summary().get("delay"),
     }
-    say(format_table(table))
+    for line in format_table(table).splitlines():
+        say(line)
     if summary.first_face_s is not None:
         say(f"start-up: {summary.first_face_s:.2f} s to the first face")
     say(f"detector: in {detections} of {summary.frames} frames ({100 * session['detector_share']:.1f} %)")
@@ -805,12 +831,10 @@ def report_profile(stages: Stages, summary: Summary, source: Source, path: str, 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns the exit status."""
     args = parse_args(argv)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # what the parent had ignored stays so
-            signal.signal(number, signal.default_int_handler)
     try:
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler)
         config = load_config(AppConfig, args.config, args.set)
         if args.print_config:
             print(to_toml(config), end="", flush=True)
@@ -819,27 +843,37 @@ def main(argv: list[str] | None = None) -> int:
             cameras = list_cameras()
             if not cameras:
                 raise SourceError("no camera was found; plug one in")
-            print("\n".join(map(str, cameras)), flush=True)
+            for camera in cameras:
+                print(printable(str(camera)), flush=True)
             return 0
         return track(args, config)
     except ConfigError as error:
-        print(f"app.py: {error}", file=sys.stderr)
+        report(error)
         return 2
     except FaceTrackError as error:
-        print(f"app.py: {error}", file=sys.stderr)
+        report(error)
         return 1
     except OSError as error:  # stdout on a full disk
-        print(f"app.py: {error.filename or 'stdout'}: {error.strerror or error}", file=sys.stderr)
+        report(f"{error.filename or 'stdout'}: {error.strerror or error}")
+        return 1
+    except MemoryError:
+        report("the memory is full; track a smaller image or fewer at once")
         return 1
     except KeyboardInterrupt:
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # once more they would spoil the last words
-        print("interrupted", file=sys.stderr)
+        ignore_signals()  # once more they would spoil the last words
+        write_line("interrupted", sys.stderr)
         return 130
+
+
+def ignore_signals() -> None:
+    """For the last steps, which nothing may break off."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def leave(status: int) -> None:
     """End the process. All is closed; taking numba and its compiler apart would cost a sixth of a second."""
+    ignore_signals()
     with contextlib.suppress(OSError, AttributeError):  # a reader that left, or none from the start
         sys.stdout.flush()
     os._exit(status)

@@ -95,7 +95,7 @@ class MeshExport:
 
 def _stems(source: str, frame_index: int | None) -> Iterator[str]:
     """Names for the meshes of a picture, without what OBJ files would take for something else; then numbered ones."""
-    stem = re.sub(r"[\s\x00-\x1f]+", "_", Path(source.rstrip("/")).stem).lstrip("-") or "picture"
+    stem = re.sub(r"[\s\x00-\x1f\ud800-\udfff]+", "_", Path(source.rstrip("/")).stem).lstrip("-") or "picture"
     frame = "" if frame_index is None else f"_{frame_index:06d}"
     for end in numbered_ends():
         yield file_name(stem, frame + end + LONGEST_END).removesuffix(LONGEST_END)

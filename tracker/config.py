@@ -18,6 +18,9 @@ from pathlib import Path
 from tracker.errors import ConfigError
 
 T = typing.TypeVar("T")
+LARGEST_FILE = 1_000_000  # bytes; a file of settings has a few thousand
+LARGEST = 1e9  # no setting is larger; what is computed from settings then stays finite
+PYTHON_WORDS = {"True": True, "False": False}
 
 
 def load_config(cls: type[T], path: Path | str | None = None, overrides: Iterable[str] = ()) -> T:
@@ -34,22 +37,40 @@ def load_config(cls: type[T], path: Path | str | None = None, overrides: Iterabl
     ConfigError
         For a file that is missing or no TOML, an unknown key, a wrong type, a value out of range.
     """
-    table: dict = {}
-    if path is not None:
-        try:
-            table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(
-                f"{path}: cannot be read ({error.strerror or error}); give an existing TOML file"
-            ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    config = _build(cls, table, str(path))
-    for override in overrides:
-        keys, value = _parse_override(override)
-        table = _with_value(table, keys, value, override)
-        config = _build(cls, table, f"--set {override}")
+    try:
+        table = {} if path is None else _parse_toml(_read(Path(path)), str(path))
+        config = _build(cls, table, str(path))
+        for override in overrides:
+            keys, value = _parse_override(override)
+            table = _with_value(table, keys, value, override)
+            config = _build(cls, table, f"--set {override}")
+    except RecursionError as error:
+        raise ConfigError("settings: expected tables and lists of few levels, found too many") from error
     return config
+
+
+def _read(path: Path) -> str:
+    """The text of a file of settings."""
+    try:
+        if path.exists() and not path.is_file():  # reading a pipe might never end
+            raise ConfigError(f"{path}: expected a file of settings, found a folder or device; give a TOML file")
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error}); give an existing TOML file") from error
+    if len(data) > LARGEST_FILE:
+        raise ConfigError(f"{path}: expected at most {LARGEST_FILE} bytes of settings, found more; give a TOML file")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def _parse_toml(text: str, where: str) -> dict:
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # also of a number with more digits than Python converts
+        raise ConfigError(f"{where}: not valid TOML: {error}") from error
 
 
 def to_toml(config) -> str:
@@ -83,7 +104,7 @@ def _toml_value(value) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
+        return '"' + "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in escaped) + '"'
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
     return repr(value)
@@ -95,9 +116,9 @@ def _parse_override(override: str) -> tuple[list[str], object]:
     if not equals or not all(keys):
         raise ConfigError(f"--set {override}: expected a.b=value, for example detector.min_score=0.6")
     try:
-        return keys, tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return keys, text.strip()
+        return keys, _parse_toml(f"value = {text}", "")["value"]
+    except ConfigError:
+        return keys, PYTHON_WORDS.get(text.strip(), text.strip())
 
 
 def _with_value(table: dict, keys: list[str], value, override: str) -> dict:
@@ -124,7 +145,7 @@ def _build(cls, table: dict, where: str):
         kind = hints[key]
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, dict):
-                raise ConfigError(f"{where}: {key} is a table, got {value!r}")
+                raise ConfigError(f"{where}: {key} is a table, got {_shown(value)}")
             values[key] = _build(kind, value, f"{where} [{key}]")
         else:
             values[key] = _convert(kind, value, f"{where}: {key}")
@@ -137,6 +158,14 @@ def _build(cls, table: dict, where: str):
         raise ConfigError(f"{where}: {error}") from error
 
 
+def _shown(value) -> str:
+    """A value in a message."""
+    try:
+        return repr(value)
+    except ValueError:  # more digits than Python converts
+        return "a number of too many digits"
+
+
 def _convert(kind, value, where: str):
     """The value as `kind`; bool is no int, int is a float, an array is a tuple, a table may be a dict."""
     if isinstance(kind, types.UnionType):
@@ -145,14 +174,16 @@ def _convert(kind, value, where: str):
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
         if not isinstance(value, list):
-            raise ConfigError(f"{where} must be a list, got {value!r}")
+            raise ConfigError(f"{where} must be a list, got {_shown(value)}")
         return tuple(_convert(item, entry, where) for entry in value)
     if typing.get_origin(kind) is dict:
         if not isinstance(value, dict):
-            raise ConfigError(f"{where} must be a table, got {value!r}")
+            raise ConfigError(f"{where} must be a table, got {_shown(value)}")
         return {key: _convert(typing.get_args(kind)[1], entry, f"{where}.{key}") for key, entry in value.items()}
+    if type(value) in (int, float) and not abs(value) <= LARGEST:  # nor is nan
+        raise ConfigError(f"{where} must be a number between -{LARGEST:.0e} and {LARGEST:.0e}, got another")
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise ConfigError(f"{where} must be of type {kind.__name__}, got {value!r}")
+        raise ConfigError(f"{where} must be of type {kind.__name__}, got {_shown(value)}")
     return value

@@ -25,6 +25,7 @@ import onnxruntime
 
 onnxruntime.disable_telemetry_events()  # for builds that do not know the variable; by itself it stops too little
 onnxruntime.set_default_logger_severity(3)  # its warnings are about graphs, not about anything a user can change
+MOST_THREADS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class RuntimeConfig:
     spinning: Annotated[bool, "whether idle threads keep a core busy to wake sooner"] = False
 
     def __post_init__(self):
-        if self.threads < 1:
-            raise ValueError(f"threads must be at least 1, got {self.threads}")
+        if not 1 <= self.threads <= MOST_THREADS:
+            raise ValueError(f"threads must be in [1, {MOST_THREADS}], got {self.threads}")
         if not self.providers:
             raise ValueError(f"providers must name at least one of {', '.join(available_providers())}")
 

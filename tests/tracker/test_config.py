@@ -1,5 +1,6 @@
 """Settings: what is accepted, and how mistakes are told."""
 
+import os
 import re
 from dataclasses import dataclass, field, is_dataclass
 from typing import Annotated, get_type_hints
@@ -113,3 +114,70 @@ def test_bad_files(tmp_path, content):
 def test_missing_file(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(Outer, tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["9" * 400, "9" * 5000, "-" + "9" * 400, "0x" + "f" * 5000, str(2**63), "1e308", "1e999", "nan", "inf", "-inf"],
+)
+@pytest.mark.parametrize("key", ["inner.count", "inner.rate", "inner.names", "inner.size", "inner.on", "title"])
+def test_numbers_beyond_all_bounds(key, value):
+    if key in ("inner.size", "title") and value == "9" * 5000:
+        return  # a text, as any other
+    with pytest.raises(ConfigError):
+        load_config(Outer, None, [f"{key}={value}"])
+    for inside in (f"inner.names=[{value}]", f"inner={value}", f"{key}=[[{value}]]"):
+        with pytest.raises(ConfigError):
+            load_config(Outer, None, [inside])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "inner.names=" + "[" * 5000,
+        "inner.names=" + "[" * 300 + "]" * 300,
+        "a." * 5000 + "b=1",
+        "inner.count=" + "{a=" * 3000,
+    ],
+)
+def test_settings_that_are_nested_deeply(override, tmp_path):
+    with pytest.raises(ConfigError):
+        load_config(Outer, None, [override])
+    path = tmp_path / "c.toml"
+    path.write_text(override)
+    with pytest.raises(ConfigError):
+        load_config(Outer, path)
+
+
+@pytest.mark.parametrize(("text", "value"), [("True", True), ("False", False), (" False ", False), ("false", False)])
+def test_pythons_spelling_of_truth(text, value):
+    assert load_config(Outer, None, [f"inner.on={text}"]).inner.on is value
+
+
+def test_a_text_with_controls_reads_back(tmp_path):
+    config = Outer(title='line\n\x1b[31m\x7f"\\\u2028')
+    path = tmp_path / "c.toml"
+    path.write_text(to_toml(config), encoding="utf-8")
+    assert load_config(Outer, path) == config
+    assert to_toml(config).count("\n") == to_toml(Outer()).count("\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX")
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device", "large", "binary", "long name"])
+def test_files_that_hold_no_settings(kind, tmp_path):
+    path = tmp_path / "c.toml"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "large":
+        path.touch()
+        os.truncate(path, 100_000_000)
+    elif kind == "binary":
+        path.write_bytes(bytes(range(256)))
+    elif kind == "long name":
+        path = tmp_path / ("c" * 300)
+    with pytest.raises(ConfigError, match=path.name):
+        load_config(Outer, path)
