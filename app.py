@@ -60,6 +60,8 @@ if __name__ == "__main__":
         for package in ("detect", "render.video"):
             importlib.import_module(package)
     except ImportError as error:
+        if (error.name or "").split(".")[0] in ("detect", "render", "tracker"):
+            raise  # a mistake of ours
         reason = " ".join(str(error).split())
         sys.exit(f"app.py: this Python ({sys.executable}) does not load a package: {reason}; {SET_UP}")
 
@@ -638,13 +640,15 @@ def build_tracker(config: AppConfig, stages: Stages, live: bool):
 
 def load_kernels_patiently(watched: bool) -> None:
     """Load the kernels; where that takes long, they are being compiled, and who watches is told."""
-    message = "app.py: compiling the kernels, about ten seconds, only in the first run"
-    notice = threading.Timer(COMPILING_S, print, [message], {"file": sys.stderr, "flush": True})
+    message = "compiling the kernels, about ten seconds, only in the first run"
+    notice = threading.Timer(COMPILING_S, report, [message])
     notice.daemon = True
     if watched:
         notice.start()
     try:
         load_kernels()
+    except FaceTrackError:
+        pass  # reported where the tracker needs what failed
     finally:
         notice.cancel()
 
@@ -665,7 +669,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
     stages = Stages(keep_events=bool(args.profile))
     say = (lambda text: None) if args.quiet else tell
     # numba sets itself up, for a seventh of a second, while the files below open
-    watched = sys.stderr.isatty() and not args.quiet
+    watched = on_terminal() and not args.quiet
     threading.Thread(target=load_kernels_patiently, args=(watched,), name="facet-kernels", daemon=True).start()
     with contextlib.ExitStack() as parts:
         spec = args.webcam if args.webcam is not None else args.file
@@ -708,8 +712,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
             out.export = parts.enter_context(contextlib.closing(MeshExport(args.export, geometry, args.at)))
         drawn = f"; renderer: {renderer.name}" if renderer else ""
         say(f"networks: {tracker.provider}, {config.runtime.threads} thread(s){drawn}")
-        terminal = sys.stderr is not None and sys.stderr.isatty()
-        progress = Progress(source.frame_count_hint, enabled=terminal and not args.quiet and not out.window)
+        progress = Progress(source.frame_count_hint, enabled=on_terminal() and not args.quiet and not out.window)
         parts.callback(progress.close)
         notices = Notices(tracker, config.tracker.max_faces, senders, progress, enabled=not args.quiet)
         summary = Summary()
@@ -743,6 +746,11 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         raise SinkError(f"--export {args.export}: found no face{where}")
     unheard = any(sender.dropped and not sender.sent for sender in senders)
     return 1 if source.skipped or unheard else 0
+
+
+def on_terminal() -> bool:
+    """Whether somebody may read stderr while it runs."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def tell(text: str) -> None:

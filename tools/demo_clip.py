@@ -22,7 +22,7 @@ from tracker.arkit import arkit_name
 from tracker.morphable import load_face_model
 from tracker.pose import camera_from_pose, rotation_from_angles
 from tracker.types import Pose
-from tracker.weights import ROOT
+from tracker.weights import ROOT, find_entry, load_arrays
 
 SIZE_WH, FPS, FRAMES = (640, 480), 30, 180
 FINER = 2  # drawn so much larger and averaged
@@ -66,9 +66,9 @@ def main() -> None:
     args = parser.parse_args()
     args.output.mkdir(exist_ok=True)
     rng = np.random.default_rng(SEED)
-    model = load_face_model(ROOT / "weights" / "face_model.npz")
+    model = load_face_model(find_entry("weights/face_model.npz", "face_model").path)
     shape = (0.7 * rng.normal(size=model.shape_count)).astype(np.float32)
-    texture = dict(np.load(ROOT / "weights" / "texture.npz"))
+    texture = load_arrays(find_entry("weights/texture.npz", "texture").path)
     actor = Actor(model, texture, shape, Look(skin=0.5 * rng.normal(size=len(texture["modes"]))))
     width, height = SIZE_WH[0] * FINER, SIZE_WH[1] * FINER
     photo = cv2.imread(str(sorted((material.folder() / "faces" / "photos" / "backgrounds").iterdir())[40]))

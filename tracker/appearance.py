@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from tracker.compiling import njit
-from tracker.weights import find_entry
+from tracker.errors import WeightsError
+from tracker.weights import find_entry, load_arrays
 
 SIDE = 8
 # side of the looked-at square / longer side of the landmarks' rectangle; more would compare backgrounds
@@ -94,9 +95,18 @@ def _cell_means(crop, margin):
 
 
 @cache
-def _mean_thumbnail() -> np.ndarray:
-    with np.load(find_entry(MEAN_FILE, "appearance").path, allow_pickle=False) as data:
-        return data["mean"].astype(np.float32)
+def mean_thumbnail() -> np.ndarray:
+    """That of an average face, (SIDE * SIDE * 3,) float32.
+
+    Raises
+    ------
+    WeightsError
+        If its file is missing or damaged.
+    """
+    mean = load_arrays(find_entry(MEAN_FILE, "appearance").path).get("mean")
+    if mean is None or mean.shape != (3 * SIDE * SIDE,) or mean.dtype.kind != "f":
+        raise WeightsError(f"{MEAN_FILE}: expected {3 * SIDE * SIDE} numbers named mean, found none; restore the file")
+    return mean.astype(np.float32)
 
 
 def thumbnail(crop: np.ndarray, landmark_scale: float) -> np.ndarray:
@@ -106,7 +116,7 @@ def thumbnail(crop: np.ndarray, landmark_scale: float) -> np.ndarray:
     -------
     (SIDE * SIDE * 3,) float32 of unit length; zero, which is like nothing, where the crop is flat, as in the dark
     """
-    return _thumbnail(np.ascontiguousarray(crop), _margin(len(crop), landmark_scale), _mean_thumbnail())
+    return _thumbnail(np.ascontiguousarray(crop), _margin(len(crop), landmark_scale), mean_thumbnail())
 
 
 @njit()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from tracker.compiling import njit
 from tracker.errors import WeightsError
+from tracker.weights import load_arrays
 
 # What telling one whole blendshape more costs, where a deviation by the usual error costs 1/2. Those that would lose
 # LOST or more of their weight to that are not told, as an answer says too little of them.
@@ -83,13 +83,13 @@ class BlendshapeReader:
         WeightsError
             If the file is of other blendshapes, damaged, or lacks a part.
         """
+        file = load_arrays(path, "how a network answers", "write it anew with tools/answers.py")
         try:
-            with np.load(path) as file:
-                parts = {name: file[name] for name in ("names", "rest", "response", "precision")}
+            parts = {name: file[name] for name in ("names", "rest", "response", "precision")}
             if tuple(parts.pop("names").tolist()) != names:
                 raise ValueError("it is of another face model")
             return cls(names, **parts)
-        except (OSError, EOFError, TypeError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (TypeError, ValueError, KeyError) as error:
             raise WeightsError(
                 f"{path}: expected how a network answers: {error}; write it anew with tools/answers.py"
             ) from error

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import numpy as np
 
-from tracker.appearance import thumbnail
+from tracker.appearance import mean_thumbnail, thumbnail
 from tracker.arkit import ArkitBlendshapes
 from tracker.blendshapes import BlendshapeReader
 from tracker.crop import CropSpec, cut_batch, roi_from_box, roi_from_landmarks
@@ -149,9 +149,10 @@ class FaceTracker:
             If the execution provider is not to be had.
         """
         network = Regressor.open(find_entry(regressor.weights, "regressor"), runtime)
-        model = load_face_model(network.face_model_file)
-        mesh = find_entry(regressor.mesh, "face_model").path
-        mesh_model = model if mesh.samefile(network.face_model_file) else load_face_model(mesh)
+        own, mesh = (find_entry(path, "face_model").path for path in (network.face_model_file, regressor.mesh))
+        model = load_face_model(own)
+        mesh_model = model if mesh.samefile(own) else load_face_model(mesh)
+        mean_thumbnail()  # a damaged file is reported before anything is tracked
         reader = None
         if network.answers_file is not None:
             reader = BlendshapeReader.open(find_entry(network.answers_file, "answers").path, model.expression_names)

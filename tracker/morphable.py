@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from tracker.compiling import njit
 from tracker.errors import WeightsError
+from tracker.weights import load_arrays
 
 # Softness with which the contour point is chosen from its line, mm: neighbours blend, so that it never jumps.
 CONTOUR_SOFTNESS_MM = 1.0
@@ -391,14 +390,13 @@ def load_face_model(path: Path | str) -> MorphableModel:
     WeightsError
         If the file is missing, damaged or lacks an array.
     """
+    arrays = load_arrays(path, "a face model")
     try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = dict(data)
         if "shape" in arrays:
             return _unpack(arrays)
         names = tuple(str(name) for name in arrays.pop("expression_names", ()))
         return make_model(**arrays, expression_names=names)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+    except (ValueError, KeyError, IndexError, TypeError) as error:
         raise WeightsError(f"{path}: expected a face model, found: {error}; restore or make the file anew") from error
 
 

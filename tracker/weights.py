@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from tracker.errors import WeightsError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,10 +44,10 @@ class WeightsEntry:
             If it has another type, or is absent while `default` is None.
         """
         value = self.table.get(key, default)
-        if kind is float and type(value) is int:
+        if kind is float and type(value) is int and abs(value) < 2**53:
             value = float(value)
         if type(value) is not kind:
-            found = "nothing" if value is None else repr(value)
+            found = "nothing" if value is None else f"a value of type {type(value).__name__}"
             raise WeightsError(
                 f"{self.path.parent / MANIFEST_NAME} [{self.name}]: expected {key} of type {kind.__name__}, "
                 f"found {found}; write the manifest anew with the tool that made {self.path.name}"
@@ -78,7 +80,7 @@ def load_manifest(path: Path | str) -> dict[str, WeightsEntry]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise WeightsError(f"{path}: expected a manifest of model files, found none; {_remedy(path)}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: expected TOML, found a mistake: {error}; {_remedy(path)}") from error
     entries = {}
     for name, table in tables.items():
@@ -87,7 +89,7 @@ def load_manifest(path: Path | str) -> dict[str, WeightsEntry]:
             raise WeightsError(f"{path}: expected one table a file, found the bare value {name}; {_remedy(path)}")
         for key in ("file", "kind", "sha256", "licence", "provenance"):
             if type(table.get(key)) is not str:
-                raise WeightsError(f"{where}: expected {key} as text, found {table.get(key)!r}; {_remedy(path)}")
+                raise WeightsError(f"{where}: expected {key} as text, found another value or none; {_remedy(path)}")
         if table["kind"] not in KINDS:
             kinds = ", ".join(KINDS)
             raise WeightsError(f"{where}: expected kind to be one of {kinds}, found {table['kind']}; {_remedy(path)}")
@@ -151,13 +153,34 @@ def check_sha256(entry: WeightsEntry) -> None:
     try:
         stat = entry.path.stat()
         found = _sha256(entry.path, stat.st_size, stat.st_mtime_ns)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name with a zero byte
         raise WeightsError(f"{entry.path}: expected a model file, found none; {_remedy(entry.path)}") from error
     if found != entry.sha256:
         raise WeightsError(
             f"{entry.path}: expected SHA-256 {entry.sha256[:16]}..., found {found[:16]}...: the file is damaged or "
             f"was replaced; {_remedy(entry.path)}"
         )
+
+
+def load_arrays(path: Path | str, what: str = "arrays in an .npz file", remedy: str = "") -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, by name; nothing in it is run.
+
+    Parameters
+    ----------
+    what : it is, for the message
+    remedy : what to do about a damaged file, where that is not to restore it
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read as one.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return dict(data)
+    except Exception as error:  # damaged archives raise whatever their garbage happens to say
+        reason, remedy = " ".join(str(error).split()) or type(error).__name__, remedy or _remedy(Path(path))
+        raise WeightsError(f"{path}: expected {what}, found: {reason}; {remedy}") from error
 
 
 @cache

@@ -1,10 +1,19 @@
 import hashlib
+import re
+import shutil
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
+from detect import open_detector
 from tests.conftest import ROOT
+from tests.program import assert_one_line
+from tracker import FaceTracker, appearance
 from tracker.errors import WeightsError
-from tracker.weights import KINDS, find_entry, load_manifest
+from tracker.loop import RegressorConfig
+from tracker.weights import KINDS, check_sha256, find_entry, load_arrays, load_manifest
 
 TABLE = {"file": "net.onnx", "kind": "regressor", "sha256": "", "licence": "MIT", "provenance": "a test"}
 
@@ -122,3 +131,100 @@ def test_shipped_files_are_what_their_manifest_says():
         assert entry.licence
     files = {path.name for path in manifest.parent.iterdir() if path.suffix in (".npz", ".onnx")}
     assert files <= {entry.path.name for entry in load_manifest(manifest).values()}, "each is in the manifest"
+
+
+DAMAGE = {
+    "empty": lambda data: b"",
+    "truncated": lambda data: data[:-30],
+    "half": lambda data: data[: len(data) // 2],
+    "garbage": lambda data: bytes(range(256)) * 9,
+    "zeros inside": lambda data: data[:200] + bytes(200) + data[400:],
+    "no archive": lambda data: b"\x93NUMPY\x01\x00" + data,
+    "a flipped byte": lambda data: data[:300] + bytes([data[300] ^ 255]) + data[301:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_archive(damage, tmp_path):
+    path = tmp_path / "arrays.npz"
+    np.savez(path, mean=np.arange(192, dtype=np.float32))
+    assert load_arrays(path)["mean"][-1] == 191
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    with pytest.raises(WeightsError, match=r"arrays\.npz") as caught:
+        load_arrays(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_archive_of_objects(tmp_path):
+    path = tmp_path / "arrays.npz"
+    np.savez(path, mean=np.array([{}], object))
+    with pytest.raises(WeightsError, match=r"arrays\.npz"):
+        load_arrays(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 5000, "[net]\nfile = " + "9" * 5000, '[net]\nfile = "a\\u0000b"\nkind = "regressor"\nsha256 = ""\n']
+)
+def test_manifests_that_were_made_to_hurt(text, tmp_path):
+    path = write(tmp_path)
+    if "licence" not in text and "kind" in text:
+        text += 'licence = ""\nprovenance = ""\n'
+    (tmp_path / "manifest.toml").write_text(text)
+    with pytest.raises(WeightsError):
+        find_entry(path)
+    with pytest.raises(WeightsError):
+        for entry in load_manifest(tmp_path / "manifest.toml").values():
+            check_sha256(entry)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of the program whose weights may be damaged."""
+    for name in ("app.py", "tracker", "detect", "render"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    if not (ROOT / "weights" / "manifest.toml").exists():
+        pytest.skip("no weights are shipped yet")
+    shutil.copytree(ROOT / "weights", tmp_path / "weights", ignore=shutil.ignore_patterns("upstream"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name", ["appearance.npz", "face_model.npz", "regressor_answers.npz", "regressor.onnx", "detector.onnx"]
+)
+@pytest.mark.parametrize("damage", ["empty", "half", "a flipped byte"])
+def test_every_file_that_is_loaded_is_checked(name, damage, project, monkeypatch):
+    path = project / "weights" / name
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    monkeypatch.chdir(project)  # where relative names are looked for first
+    monkeypatch.setattr(appearance, "MEAN_FILE", project / "weights" / "appearance.npz")
+    appearance.mean_thumbnail.cache_clear()
+    with pytest.raises(WeightsError, match=re.escape(name)):
+        FaceTracker.open(open_detector())
+    appearance.mean_thumbnail.cache_clear()
+
+
+def test_a_networks_own_face_model_is_checked_where_another_is_drawn(project, monkeypatch):
+    other = project / "other"
+    other.mkdir()
+    for name in ("face_model.npz", "manifest.toml"):
+        shutil.copy(project / "weights" / name, other / name)
+    path = project / "weights" / "face_model.npz"
+    path.write_bytes(DAMAGE["a flipped byte"](path.read_bytes()))
+    monkeypatch.chdir(project)
+    with pytest.raises(WeightsError, match="SHA-256"):
+        FaceTracker.open(open_detector(), RegressorConfig(mesh="other/face_model.npz"))
+
+
+def test_a_damaged_file_is_one_line_of_the_program(tmp_path):
+    """The threads that load it, too, are silent."""
+    for name in ("app.py", "tracker", "detect", "render"):
+        copy = shutil.copy if name == "app.py" else shutil.copytree
+        copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "weights", tmp_path / "weights", ignore=shutil.ignore_patterns("upstream"))
+    (tmp_path / "weights" / "appearance.npz").write_bytes(b"PK\x03\x04 no more")
+    done = subprocess.run(
+        [sys.executable, "app.py", "-f", ROOT / "samples" / "demo.mp4", "--log", "log.jsonl"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert_one_line(done, 1, "appearance.npz", "SHA-256")
+    assert not (tmp_path / "log.jsonl").exists()

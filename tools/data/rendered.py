@@ -17,7 +17,7 @@ from tracker.mirror import other_side
 from tracker.morphable import MorphableModel, load_face_model
 from tracker.pose import camera_from_pose, rotation_from_angles
 from tracker.types import Pose
-from tracker.weights import ROOT
+from tracker.weights import find_entry, load_arrays
 
 DRAWN_PX = 260  # drawn larger, then averaged
 FACE_SHARE = 1 / 2.2  # of the picture's side, as the cut photographs have it
@@ -150,8 +150,8 @@ def faces(
     grounds : gives something to stand before, (H, W, 3) uint8 of any size
     """
     rng = np.random.default_rng(seed)
-    model = load_face_model(ROOT / "weights" / "face_model.npz")
-    texture = dict(np.load(ROOT / "weights" / "texture.npz"))
+    model = load_face_model(find_entry("weights/face_model.npz", "face_model").path)
+    texture = load_arrays(find_entry("weights/texture.npz", "texture").path)
     names = list(model.expression_names)
     for _ in range(count):
         shape = (SHAPE_STD * rng.normal(size=model.shape_count)).astype(np.float32)
@@ -191,7 +191,7 @@ def _column(rows: list[dict], name: str) -> np.ndarray:
 def _make_piece(out: Path, total: int, start: int, count: int, seed: tuple[int, int]) -> list[dict]:
     """Draw some of the pictures of `make`; what it writes of each."""
     cv2.setNumThreads(1)
-    model = load_face_model(ROOT / "weights" / "face_model.npz")
+    model = load_face_model(find_entry("weights/face_model.npz", "face_model").path)
     backgrounds = np.memmap(out / "backgrounds.u8", np.uint8, "r").reshape(-1, 256, 256, 3)
     blinks = [model.expression_names.index(f"eyeBlink_{side}") for side in "RL"]
     drawn = np.memmap(out / "rendered.u8", np.uint8, "r+", shape=(total, SIZE_PX, SIZE_PX, 3))

@@ -13,7 +13,7 @@ from tools.data import rendered
 from tracker.morphable import MorphableModel, load_face_model
 from tracker.pose import camera_from_pose, rotation_from_angles
 from tracker.types import Pose
-from tracker.weights import ROOT
+from tracker.weights import find_entry, load_arrays
 
 SEED = 90210  # the trainings' people have other seeds
 SIDE_PX = 360
@@ -59,8 +59,8 @@ class Person:
 
 def cast(count: int, seed: int = SEED) -> tuple[MorphableModel, Iterator[Person]]:
     """The face model, and people, one by one."""
-    model = load_face_model(ROOT / "weights" / "face_model.npz")
-    texture = dict(np.load(ROOT / "weights" / "texture.npz"))
+    model = load_face_model(find_entry("weights/face_model.npz", "face_model").path)
+    texture = load_arrays(find_entry("weights/texture.npz", "texture").path)
     rng = np.random.default_rng(seed)
     return model, (Person(model, texture, rng) for _ in range(count))
 

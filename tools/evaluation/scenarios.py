@@ -25,7 +25,7 @@ from tools.evaluation.photographs import held_out_photographs
 from tracker.config import load_config
 from tracker.stages import Stages
 from tracker.types import Frame
-from tracker.weights import ROOT
+from tracker.weights import find_entry, load_arrays
 
 SIZE_WH, FPS = (960, 540), 30
 FACE_PX = 170.0  # longer side of the landmarks
@@ -179,8 +179,8 @@ class Stage:
         from tracker.pose import camera_from_pose, rotation_from_angles
         from tracker.types import Pose
 
-        model = load_face_model(ROOT / "weights" / "face_model.npz")
-        texture, rng = dict(np.load(ROOT / "weights" / "texture.npz")), np.random.default_rng(4)
+        model = load_face_model(find_entry("weights/face_model.npz", "face_model").path)
+        texture, rng = load_arrays(find_entry("weights/texture.npz", "texture").path), np.random.default_rng(4)
         shape = (0.7 * rng.normal(size=model.shape_count)).astype(np.float32)
         actor = Actor(model, texture, shape, Look(skin=0.5 * rng.normal(size=len(texture["modes"]))))
         still = np.zeros(len(model.expression_names), np.float32)
