@@ -60,7 +60,7 @@ if __name__ == "__main__":
         for package in ("detect", "render.video"):
             importlib.import_module(package)
     except ImportError as error:
-        if (error.name or "").split(".")[0] in ("detect", "render", "tracker"):
+        if type(error) is ImportError and (error.name or "").startswith(("detect", "render", "tracker")):
             raise  # a mistake of ours
         reason = " ".join(str(error).split())
         sys.exit(f"app.py: this Python ({sys.executable}) does not load a package: {reason}; {SET_UP}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,8 +84,8 @@ def test_a_name_that_is_no_utf8(networks, grey, tmp_path):
 
 
 def test_options_that_hold_controls():
-    assert_one_line(run("--bogus", "\x1b[31m\n"), 2, "--bogus \\x1b[31m\\n")
-    assert_one_line(run("--set", "cam\x1bera.x=\n1"), 2, "--webcam")
+    assert_one_line(run("--bogus\x1b[31m\n"), 2, "--bogus\\x1b[31m\\n")
+
     assert_one_line(run("--print-config", "--set", "cam\x1bera.x=\n1"), 2, "cam\\x1bera", "camera?")
 
 
@@ -92,7 +93,7 @@ def test_all_lines_go_through_one_function():
     """But the progress on a terminal, and what `--print-config` and `--list-cameras` are there to print."""
     tree = ast.parse((ROOT / "app.py").read_text(encoding="utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    printing = {function.name for function in functions if "print(" in ast.unparse(function)}
+    printing = {function.name for function in functions if re.search(r"\bprint\(", ast.unparse(function))}
     assert printing == {"write_line", "__call__", "close", "main"}
 
 
@@ -108,8 +109,8 @@ def test_a_package_is_missing(tmp_path):
 
 def test_outside_the_environment():
     """As the system's Python sees it: nothing but its own library."""
-    done = subprocess.run([sys.executable, "-I", "-S", *APP[1:]], capture_output=True, text=True, check=False)
-    assert_one_line(done, 1, "No module named", "make setup")
+    done = subprocess.run([sys.executable, "-S", *APP[1:]], capture_output=True, text=True, check=False)
+    assert_one_line(done, 1, "No module named 'numpy'", "make setup")
 
 
 def test_an_older_python_can_read_the_program():
