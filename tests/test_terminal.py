@@ -110,7 +110,7 @@ def test_a_package_is_missing(tmp_path):
 def test_outside_the_environment():
     """As the system's Python sees it: nothing but its own library."""
     done = subprocess.run([sys.executable, "-S", *APP[1:]], capture_output=True, text=True, check=False)
-    assert_one_line(done, 1, "No module named 'numpy'", "make setup")
+    assert_one_line(done, 1, "No module named", "make setup")
 
 
 def test_an_older_python_can_read_the_program():
@@ -141,8 +141,8 @@ def test_a_signal_while_it_starts(number, networks, grey, tmp_path):
         time.sleep(after_s)
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
-        if "Traceback" in errors:
-            assert "app.py" not in errors or 'app.py", line 0, in <module>\nKeyboardInterrupt' in errors, errors
+        if errors.endswith("KeyboardInterrupt\n"):
+            assert not re.search(r'app\.py", line [1-9]', errors), errors
             continue
         assert errors in ("", "interrupted\n"), (after_s, errors)
         assert process.returncode in (130, -number, 0), after_s
