@@ -82,7 +82,6 @@ from tracker.kernels import load_kernels
 from tracker.log import LOGS, RecordLog, open_log
 from tracker.loop import CameraConfig, FaceTracker, RegressorConfig
 from tracker.prefetch import prefetch
-from tracker.printable import printable
 from tracker.record import frame_record
 from tracker.runtime import RuntimeConfig
 from tracker.send import Sender, parse_receiver
@@ -182,7 +181,7 @@ class Summary:
         seconds = time.perf_counter() - self.started_s
         what = f"{self.frames or 'no'} {unit}{'s' * (self.frames > 1)}"
         found = f"{len(self.ids)} face{'s' * (len(self.ids) != 1)}, in {self.with_face}" if self.ids else "no face"
-        where = f" -> {printable(str(output))}" if output else ""
+        where = f" -> {output}" if output else ""
         return f"{what}: {found}; {seconds:.1f} s, {self.frames / max(seconds, 1e-9):.1f} fps{where}"
 
 

@@ -1,9 +1,26 @@
 """The errors that a user of the library can cause. Each message tells what was expected, what was found, what to do."""
 
+from __future__ import annotations
+
+import unicodedata
+
+LONGEST = 2000  # characters of a line; a path has up to 4096, most often far fewer
+
 
 def printable(text: str) -> str:
-    """The text with control characters, and bytes of names that are not UTF-8, as escapes; always one line."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """The text as one line in which nothing controls the terminal.
+
+    Line ends, terminal escapes, changes of the writing direction, and bytes of names that are not UTF-8 become
+    backslash escapes; the middle of a very long text is left out.
+    """
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or unicodedata.category(char) == "Zs" else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 class FaceTrackError(Exception):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tracker.printable import LONGEST, printable
+from tracker.errors import LONGEST, SourceError, printable
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,7 @@ from tracker.printable import LONGEST, printable
 def test_controls_are_escaped(text, expected):
     assert printable(text) == expected
     printable(text).encode("utf-8")
+    assert printable(str(SourceError(text))) == expected
 
 
 def test_a_long_text_keeps_its_ends():
