@@ -596,7 +596,7 @@ def has_display() -> bool:
     return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def open_sink(path: Path, source: Source, config: OutputConfig):
+def open_sink(path: Path, source: Source, config: OutputConfig, timeout_s: float):
     """The file, or folder of files, that pictures of this source go to."""
     if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
         if source.still:
@@ -608,6 +608,7 @@ def open_sink(path: Path, source: Source, config: OutputConfig):
             source_path=source.address if source.kind == "video" else None,
             read_to_end=lambda: source.exhausted,
             config=config,
+            timeout_s=timeout_s,
         )
     if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir():
         if source.still and (source.frame_count_hint or 1) > 1:
@@ -693,7 +694,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
             renderer = parts.enter_context(open_renderer(choice, tracker.mesh_model, views))
             tracker.with_vertices = renderer.needs_vertices
         if args.output:
-            out.sink = parts.enter_context(open_sink(args.output, source, config.output))
+            out.sink = parts.enter_context(open_sink(args.output, source, config.output, config.source.stall_s))
         if args.virtual_camera:
             out.camera = parts.enter_context(VirtualCamera(source.size_wh, source.fps))
             say(f"virtual camera: {out.camera.name}")

@@ -28,8 +28,10 @@ SUFFIXES = (".mp4", ".mkv", ".mov")
 # 0.989 to 0.990 on one clip, 0.987 to 0.985 on another), with about as many bytes, in half the time.
 REALTIME = "cabac=1:8x8dct=1:analyse=i8x8,i4x4:deblock=0,0:me=dia:subme=1:bframes=2:b-adapt=0:mbtree=1:rc-lookahead=10"
 PRESETS = ("realtime", "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+LARGEST_SIDE_PX = 16384  # that x264 takes
 WAITING_FRAMES = 1  # between the caller and the encoder; more take memory and no time away
 SMALLEST_STEP_S = 0.001  # between two frames; the coarsest clock of our containers (Matroska)
+SLOW_FPS = 0.001  # the distance of frames in ticks, four at a time, must fit in 31 bits
 TICKS_PER_S = 90_000  # clock of .mp4 and .mov: 29.97, 25 and 60 fps come out exact
 
 # OpenCV's YCrCb spans 0-255, video levels 16-240. One table for both colour planes.
@@ -73,18 +75,19 @@ class VideoSink:
         sound_path: str | None,
         read_to_end: Callable[[], bool],
         config: OutputConfig,
+        timeout_s: float | None,
     ):
         self.path = path
         self.frames = 0
         self.sound = ""
         self._size_wh = size_wh
         self._fps = fps
-        # Absolute, because in a relative path ffmpeg takes a dash in front for an option, a colon for a protocol's.
-        is_file = sound_path is not None and "://" not in sound_path
-        self._sound_path = os.path.abspath(sound_path) if is_file else sound_path
+        self._sound_path = sound_path
+        self._sound_problem = ""
+        self._timeout_s = timeout_s if sound_path is not None and "://" in sound_path else None
         self._read_to_end = read_to_end
         # Pictures that are joined with sound later wait as .mp4: .mkv does not store in which order frames of varying
-        # distance are decoded, and ffmpeg guesses wrongly when it copies them.
+        # distance are decoded.
         self._partial = make_partial(path, path.suffix if sound_path is None else ".mp4")
         self._joined: Path | None = None  # with the sound
         self._first_s = self._last_s = 0.0
@@ -93,14 +96,15 @@ class VideoSink:
         self._failure: str | None = None
         self._queue: queue.Queue[tuple[float, np.ndarray] | None] = queue.Queue(WAITING_FRAMES)
         preset = ["ultrafast", "-x264-params", REALTIME] if config.preset == "realtime" else [config.preset]
+        options = _container_options(self._partial, fps, final=sound_path is None)
         arguments = [
             *("-f", "matroska", "-i", "pipe:0", "-map", "0:v"),
             *("-fps_mode", "passthrough", "-enc_time_base", f"1/{TICKS_PER_S}"),
             *("-c:v", "libx264", "-preset", *preset, "-crf", str(config.crf), "-pix_fmt", "yuv420p"),
             # Our colours are BT.601 video levels; untagged, players would take large pictures for BT.709.
             *("-colorspace", "smpte170m", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
-            *_container_options(self._partial, final=sound_path is None),
-            str(self._partial),
+            *(part for name, value in options.items() for part in (f"-{name}", value)),
+            *("-f", _container(self._partial), str(self._partial)),
         ]
         width, height = size_wh
         self._thread = threading.Thread(target=self._feed, name=f"encode {path.name}", daemon=True)
@@ -161,7 +165,8 @@ class VideoSink:
         Raises
         ------
         SinkError
-            Where the encoder failed; no file is left then. Where only the sound or the final name failed the message
+            Where the encoder failed; no file is left then. Where the sound could not be read; the video is in place
+            then. Where only the sound or the final name failed the message
             names the temporary file that holds the video.
         """
         if self._closed:
@@ -187,6 +192,9 @@ class VideoSink:
         finally:
             self._ffmpeg.kill()
             self._discard()
+        if self._sound_problem:
+            what = "its sound ends early" if self.sound else "it has no sound"
+            raise SinkError(f"{self.path}: the video is complete, but {what}: {self._sound_problem}")
 
     def _discard(self) -> None:
         """Delete the temporary files, but for one with finished work that could not get its name."""
@@ -231,32 +239,23 @@ class VideoSink:
             self._failure = error.strerror or str(error)
 
     def _join_sound(self) -> None:
-        """Join the finished pictures and the sound of the source, copied where the container takes it."""
-        start_s, codecs = sound_of(self._sound_path)
-        source = ["-i", self._sound_path]
-        if not self._read_to_end():
-            source = ["-t", f"{self._last_s - self._first_s + 1 / self._fps:.6f}", *source]
-        copy = ["-map", "1:a", "-c:a", "copy"]
-        begin_s = start_s + self._first_s
-        if begin_s > 0:
-            # Seeks land before the time asked for; what is too early goes, lest it shift the picture.
-            source = ["-ss", f"{begin_s:.6f}", *source]
-            copy += ["-bsf:a", r"noise=drop=lt(pts\,0)"]
-        attempts = {"copied": copy, "encoded": ["-map", "1:a", "-c:a", "aac"]} if codecs else {}
-        if self.path.suffix.lower() == ".mp4" and any(codec.startswith("pcm") for codec in codecs):
-            del attempts["copied"]  # it could be, but few players take it
-        for self.sound, options in {**attempts, "": []}.items():
-            join = _Ffmpeg([
-                *("-i", str(self._partial), *(source if options else []), "-map", "0:v", "-c:v", "copy", *options),
-                *_container_options(self.path, final=True),
-                str(self._joined),
-            ])
-            join.finish()
-            if join.status == 0:
-                return
-        raise SinkError(
-            f"{self.path}: the video cannot be completed: {join.last_error()}; {self._partial} holds its pictures"
-        )
+        """Join the finished pictures and the sound of the source."""
+        from render.sound import join_sound  # here, because its library takes 50 ms to load
+
+        try:
+            self.sound, self._sound_problem = join_sound(
+                self._partial,
+                self._sound_path,
+                self._joined,
+                begin_s=self._first_s,
+                end_s=None if self._read_to_end() else self._last_s + 1 / self._fps,
+                options=_container_options(self.path, self._fps, final=True),
+                timeout_s=self._timeout_s,
+            )
+        except SinkError as error:
+            raise SinkError(
+                f"{self.path}: the video cannot be completed: {error}; {self._partial} holds its pictures"
+            ) from error
 
 
 def open_video_sink(
@@ -267,6 +266,7 @@ def open_video_sink(
     source_path: str | None = None,
     read_to_end: Callable[[], bool] = lambda: True,
     config: OutputConfig = OutputConfig(),
+    timeout_s: float = 10.0,
 ) -> VideoSink:
     """Begin a video file.
 
@@ -278,6 +278,7 @@ def open_video_sink(
     source_path : video file or URL whose sound is taken, from the time of the first frame on
     read_to_end : asked at closing; where the source was not, the sound ends with the last frame
     config : settings of the encoder
+    timeout_s : how long a server may send nothing of the sound
 
     Raises
     ------
@@ -289,7 +290,12 @@ def open_video_sink(
         raise SinkError(f"{path}: expected a name ending in {', '.join(SUFFIXES)}, found {path.suffix or 'no ending'}")
     if source_path is not None and same_file(path, source_path):
         raise SinkError(f"{path}: the output would replace the input; choose another name")
-    return VideoSink(path, size_wh, fps, source_path, read_to_end, config)
+    if max(size_wh) > LARGEST_SIDE_PX:
+        raise SinkError(
+            f"{path}: expected frames of at most {LARGEST_SIDE_PX} px a side, as H.264 has them, found"
+            f" {size_wh[0]}x{size_wh[1]}; write images into a folder, or scale the source down first"
+        )
+    return VideoSink(path, size_wh, fps, source_path, read_to_end, config, timeout_s)
 
 
 def bgr_to_i420(image: np.ndarray) -> np.ndarray:
@@ -369,27 +375,15 @@ class _Ffmpeg:
         return redacted_text(re.sub(r"^\[[^]]*\] ", "", lines[-1])) if lines else ""
 
 
-def sound_of(path: str) -> tuple[float, list[str]]:
-    """Where the first video frame lies on the clock that `-ss` uses, in s, and the codecs of the sound tracks."""
-    reply = subprocess.run(
-        [
-            *(imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", "-i", path),
-            *("-map", "0:v:0", "-c", "copy", "-frames:v", "1", "-f", "framecrc", "-"),
-        ],
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    codecs = re.findall(r"^ *Stream #0:\d.*?: Audio: (\w+)", reply.stderr, re.MULTILINE)
-    base = re.search(r"^#tb 0: (\d+)/(\d+)", reply.stdout, re.MULTILINE)
-    frame = re.search(r"^0, +-?\d+, +(-?\d+),", reply.stdout, re.MULTILINE)
-    start_s = int(frame[1]) * int(base[1]) / int(base[2]) if base and frame else 0.0
-    return start_s, codecs
-
-
-def _container_options(path: Path, final: bool) -> list[str]:
-    if path.suffix.lower() == ".mkv":
-        return ["-f", "matroska"]
+def _container_options(path: Path, fps: float, final: bool) -> dict[str, str]:
+    """Options of the muxer."""
+    if path.suffix.lower() not in (".mp4", ".mov"):
+        return {}
+    ticks_per_s = TICKS_PER_S if fps > SLOW_FPS else 1000
     # The index in front lets a browser start at once; it costs a second pass over the file, so only when it stays.
-    front = ["-movflags", "+faststart"] if final else []
-    return ["-video_track_timescale", str(TICKS_PER_S), *front, "-f", path.suffix[1:].lower()]
+    return {"video_track_timescale": str(ticks_per_s), **({"movflags": "+faststart"} if final else {})}
+
+
+def _container(path: Path) -> str:
+    """Name of the muxer."""
+    return "matroska" if path.suffix.lower() == ".mkv" else path.suffix[1:].lower()

@@ -17,12 +17,12 @@ import numpy as np
 from tracker.address import redacted
 from tracker.errors import SourceError
 from tracker.source_base import Picture, Source, SourceConfig, refuse_start
-from tracker.source_files import VideoFile
 from tracker.source_images import ImageFiles, decode_image, is_image_file, is_image_name, open_images
 from tracker.source_live import Camera, list_cameras, open_camera, open_raw
 
 __all__ = ["Camera", "Source", "SourceConfig", "list_cameras", "open_source"]
 
+MOTION_JPEG = (".mjpeg", ".mjpg")  # begins as an image does
 LARGEST_IMAGE, LARGEST_PLAYLIST = 1 << 28, 1 << 24  # bytes of what is read whole
 
 
@@ -77,9 +77,9 @@ def open_source(
             raise SourceError(f"{spec}: cannot be read (permission denied)")
         if os.path.getsize(spec) == 0:
             raise SourceError(f"{spec}: expected a video or an image, found an empty file")
-        if is_image_name(spec) or is_image_file(spec):
+        if is_image_name(spec) or (is_image_file(spec) and not spec.lower().endswith(MOTION_JPEG)):
             return open_images(spec, start_s, max_frames, config)
-        return VideoFile(spec, start_s, max_frames)
+        return _open_video(spec, start_s, max_frames)
     if glob.has_magic(spec):
         found = sorted(filter(os.path.isfile, glob.glob(spec, recursive=True)))
         if found and not any(map(is_image_name, found)):
@@ -115,7 +115,7 @@ def _open_url(url: str, scheme: str, config: SourceConfig, start_s, max_frames, 
         if what.startswith("file") and live is not True:
             request.abort()
             try:
-                return VideoFile(url, start_s, max_frames, config.stall_s)
+                return _open_video(url, start_s, max_frames, config.stall_s)
             except SourceError as error:
                 if what == "file":
                     raise
@@ -125,6 +125,12 @@ def _open_url(url: str, scheme: str, config: SourceConfig, start_s, max_frames, 
     refuse_start(start_s, redacted(url))
     playlist = what == "playlist"
     return open_stream(url, config, max_frames, live is not False, None if playlist else request, playlist, notify)
+
+
+def _open_video(*arguments) -> Source:
+    from tracker.source_files import VideoFile  # here, because its library takes 50 ms to load
+
+    return VideoFile(*arguments)
 
 
 class _RemoteImage(ImageFiles):
