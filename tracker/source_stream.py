@@ -132,10 +132,7 @@ class StreamDevice:
         return self._lost("the server closed it", in_order=True)
 
     def _open(self) -> av.container.InputContainer:
-        # little is read ahead, and what is read to find out what it is is shown as well
-        options = {"probesize": "500000", "analyzeduration": "1000000"}
-        if self._live:
-            options["fflags"] = "nobuffer"
+        options = {"probesize": "500000", "analyzeduration": "1000000"}  # little is read before the first frame
         asked = self._url
         if self._request is None and self._url.startswith("http") and not self._playlist:
             self._request = Request(self._url, self._stall_s)

@@ -1,13 +1,16 @@
 """Network streams that break off, trickle, ask for a password, or send more than can be shown."""
 
 import base64
+import hashlib
 import itertools
+import re
 import subprocess
 import sys
 import threading
 import time
 
 import cv2
+import numpy as np
 import pytest
 
 from tests.clips import ffmpeg, make_clip, number_of, numbered_image
@@ -359,6 +362,25 @@ def test_a_password_opens_an_image_a_file_and_a_stream(tmp_path):
         assert {frame.source for frame in frames} == {f"http://{host}/a"}
 
 
+def test_a_password_is_digested_where_a_camera_asks_for_that():
+    """The response is computed as RFC 2617, 3.2.2 says."""
+
+    def md5(text):
+        return hashlib.md5(text.encode()).hexdigest()
+
+    def server(peer):
+        given = dict(re.findall(r'(\w+)="?([^",\r]*)', peer.request()))
+        start = md5(f"me:cam:{PASSWORD}"), given.get("nonce"), given.get("nc"), given.get("cnonce"), "auth"
+        if given.get("response") == md5(":".join(map(str, (*start, md5("GET:/a"))))):
+            with_the_last_chunk(peer)
+        challenge = 'Digest realm="cam", nonce="12ab", qop="auth"'
+        peer.send(f"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: {challenge}\r\nContent-Length: 0\r\n\r\n")
+
+    with serving(server) as host:
+        frames, _ = all_of(f"http://{LOGIN}@{host}/a")
+    assert number_of(frames[-1].image) == 7
+
+
 def test_a_wrong_password_and_none():
     with serving(asking_for_a_password(send_an_image)) as host:
         with pytest.raises(SourceError, match=r"401 Unauthorized; check user and password$"):
@@ -493,6 +515,24 @@ def test_the_delay_does_not_grow_beside_busy_loops():
     late = sorted(delays_s[len(delays_s) // 4 :])
     print(f"delay: median {late[len(late) // 2]:.3f} s, most {late[-1]:.3f} s, {len(delays_s)} frames")
     assert late[len(late) // 2] < 0.5 and late[-1] < 2.0
+
+
+@pytest.mark.parametrize(
+    ("size", "matrix", "tag"), [("320x240", "bt601", 2), ("1280x720", "bt709", 2), ("320x240", "bt709", 1)]
+)
+def test_colours_of_a_stream(size, matrix, tag, tmp_path):
+    """Untagged, video from 720 lines on is BT.709, below BT.601."""
+    plain = f"color=c=0xC83214:s={size}:r=10:d=1,scale=out_color_matrix={matrix}:out_range=tv,format=yuv420p"
+    mark = ["-bsf:v", f"h264_metadata=matrix_coefficients={tag}"]
+    ffmpeg("-f", "lavfi", "-i", plain, "-c:v", "libx264", "-qp", "0", *mark, tmp_path / "plain.ts")
+
+    def server(peer):
+        peer.request()
+        peer.send("HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\n\r\n", (tmp_path / "plain.ts").read_bytes())
+
+    with serving(server) as host:
+        frames, _ = all_of(f"http://{host}/", reconnect_s=0)
+    assert np.abs(frames[-1].image[50, 50].astype(int) - [0x14, 0x32, 0xC8]).max() <= 3
 
 
 # rtsp
