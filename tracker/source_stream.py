@@ -15,11 +15,13 @@ import time
 import urllib.parse
 from collections import deque
 from collections.abc import Callable
+from fractions import Fraction
 
 import av
-import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from tracker.address import redacted
+from tracker.decode import REMOTE, main_video, square_size, to_bgr
 from tracker.errors import SourceError
 from tracker.fetch import Request, check_address
 from tracker.source_base import LOOK_S, Broken, SourceConfig
@@ -80,6 +82,8 @@ class StreamDevice:
         self._dropped = 0
         self._needs_key = False
         self._decoder: av.VideoCodecContext | None = None
+        self._aspect: Fraction | None = None  # of a pixel
+        self._reformatter = VideoReformatter()
         self._flushed = False
         self._frames: deque[av.VideoFrame] = deque()
         self._complete_s = time.monotonic()
@@ -103,16 +107,17 @@ class StreamDevice:
     def _receive_packets(self) -> Exception | None:
         """Queue packets until there are no more; returns why there are none, None where the stream was over."""
         container = self._open()
-        if not container.streams.video:
+        stream = main_video(container)
+        if stream is None:
             raise SourceError(f"{self._name}: expected a video stream, found none in it; check the address")
-        stream = container.streams.best("video") or container.streams.video[0]
         decoder = stream.codec_context
         decoder.copy_opaque = True
         decoder.thread_count = 1 if self._live else 0  # several threads hold frames back
         if self._live:
             decoder.flags |= av.codec.context.Flags.low_delay
         with self._changed:
-            self._decoder, self.fps = decoder, float(stream.average_rate or stream.base_rate or 0)
+            self._decoder, self._aspect = decoder, stream.sample_aspect_ratio
+            self.fps = float(stream.average_rate or stream.base_rate or 0)
         pace = Pace() if self._playlist and self._live else None
         try:
             for packet in container.demux():
@@ -141,6 +146,8 @@ class StreamDevice:
             self._request.open()
         if self._request is not None:
             asked = self._request
+        if self._playlist:
+            options["protocol_whitelist"] = REMOTE
         if self._url.startswith("rtsp"):
             options["rtsp_transport"] = "tcp"
         multipart = self._request is not None and self._request.headers.get_content_maintype() == "multipart"
@@ -202,7 +209,9 @@ class StreamDevice:
                 self._complete_s, self._stall_s = time.monotonic(), self._later_stall_s
                 with self._changed:
                     dropped, self._dropped = self._dropped, 0
-                return Read(to_bgr(frame), frame.opaque or self._complete_s, dropped)
+                size_wh = square_size(frame, self._aspect)
+                image = to_bgr(frame, size_wh, self._reformatter)
+                return Read(image, frame.opaque or self._complete_s, dropped)
             packet = self._next_packet()
             if packet is None:
                 if self._flushed:
@@ -284,9 +293,3 @@ def playlist_ends(url: str, timeout_s: float) -> bool:
         names = [line.strip() for line in text.decode(errors="replace").splitlines() if not line.startswith("#")]
         url = urllib.parse.urljoin(url, next(filter(None, names), ""))
     return False
-
-
-def to_bgr(frame: av.VideoFrame) -> np.ndarray:
-    """(H, W, 3) uint8, BGR."""
-    untagged = frame.colorspace == 2 and frame.height >= 720
-    return frame.to_ndarray(format="bgr24", src_colorspace="ITU709" if untagged else None)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.clips import ffmpeg, make_clip, number_of, numbered_image
+from tests.clips import HEIGHT, WIDTH, ffmpeg, make_clip, number_of, numbered_image
 from tests.conftest import ROOT
 from tests.servers import play_rtsp, serving
 from tests.waiting import wait_until
@@ -112,6 +112,23 @@ def test_a_break_is_an_error_where_nothing_is_tried_again(behave):
 
     with serving(server) as host, pytest.raises(SourceError, match=rf"^http://{host}/x: the connection was lost \("):
         all_of(f"http://u:secret@{host}/x?k=secret", reconnect_s=0)
+
+
+def test_a_file_whose_connection_breaks_is_no_complete_file(tmp_path):
+    options = ["-movflags", "+faststart", "-crf", "0", "-vf", "noise=alls=60:allf=t"]
+    data = make_clip(tmp_path / "clip.mp4", 60, options=options).read_bytes()
+
+    def server(peer):
+        peer.request()
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: {len(data)}\r\n\r\n"
+        peer.send(head, data[: 2 * len(data) // 3])
+        if peer.number == 0:  # which only asks what it is
+            time.sleep(0.3)
+        peer.reset() if peer.number % 2 else None
+
+    frames = []
+    with serving(server) as host, pytest.raises(SourceError, match=rf"^http://{host}/a\.mp4: the connection broke off"):
+        frames.extend(open_source(f"http://u:secret@{host}/a.mp4"))
 
 
 def test_a_closed_body_without_a_length_is_the_end_where_nothing_is_tried_again():
@@ -435,8 +452,8 @@ def test_what_came_while_nobody_read_is_passed_over(codec, tmp_path, monkeypatch
     held, convert = threading.Event(), source_stream.to_bgr
     open_gate = threading.Event()
 
-    def to_bgr(frame):
-        image = convert(frame)
+    def to_bgr(*arguments):
+        image = convert(*arguments)
         if go.is_set():
             held.set()
             open_gate.wait(60)
@@ -533,6 +550,18 @@ def test_colours_of_a_stream(size, matrix, tag, tmp_path):
     with serving(server) as host:
         frames, _ = all_of(f"http://{host}/", reconnect_s=0)
     assert np.abs(frames[-1].image[50, 50].astype(int) - [0x14, 0x32, 0xC8]).max() <= 3
+
+
+def test_pixels_of_a_stream_are_square(tmp_path):
+    clip = make_clip(tmp_path / "wide.ts", 20, filters="setsar=2/1").read_bytes()
+
+    def server(peer):
+        peer.request()
+        peer.send("HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\n\r\n", clip)
+
+    with serving(server) as host:
+        frames, _ = all_of(f"http://{host}/", reconnect_s=0)
+    assert frames[-1].image.shape == (HEIGHT, 2 * WIDTH, 3)
 
 
 # rtsp
