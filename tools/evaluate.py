@@ -6,8 +6,8 @@ import importlib
 import sys
 
 PARTS = (
-    "landmarks", "pose", "blendshapes", "blink", "brows", "score", "jitter", "lag", "steady", "scenarios", "detector",
-    "table",
+    "landmarks", "delineated", "labels", "pose", "blendshapes", "blink", "brows", "score", "jitter", "lag", "steady",
+    "scenarios", "detector", "table",
 )  # fmt: skip
 
 

@@ -16,12 +16,12 @@ from tools.data import convention, material
 from tools.data.crops import SIZE_PX, to_crop, upright_roi
 from tools.data.split import gives_offsets
 from tools.face_model.anatomy import anatomical_points
+from tracker.aligner import COUNT, IRISES, JAW
 from tracker.crop import cut
 from tracker.mirror import MIRROR_68
 from tracker.morphable import load_face_model
 from tracker.weights import ROOT
 
-COUNT, JAW, IRISES = 87, slice(68, 85), slice(85, 87)
 MIRROR = np.r_[MIRROR_68, np.arange(84, 67, -1), 86, 85]
 PORTRAIT_PX = 400  # side of the cut portraits
 # MediaPipe's points count up to the first yaw, 3DDFA_V2's beyond the second
@@ -77,8 +77,9 @@ def photographs(table: dict) -> Points:
     share = np.where(meshed, np.clip((OTHER_YAW_DEG - yaw) / (OTHER_YAW_DEG - MESH_YAW_DEG), 0, 1), 0)[:, None, None]
     points[:, :68] = np.where(share > 0, share * np.nan_to_num(points[:, :68]), 0) + (1 - share) * other
 
-    both = meshed & ~np.isnan(annotated[:, 0, 0])
-    learn = both & (yaw < 35) & ~table["held_out"]
+    # of held-out people the annotated points only judge
+    both = meshed & ~np.isnan(annotated[:, 0, 0]) & ~table["held_out"]
+    learn = both & (yaw < 35)
     if learn.any():
         brought = np.full_like(annotated, np.nan)
         brought[both] = convention.bring(annotated[both], points[both, :68], learn[both])

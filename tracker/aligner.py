@@ -1,0 +1,113 @@
+"""The network that places the points of a face at sub-pixel places, from a crop at its own landmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tracker.crop import CropSpec, crop_to_image, cut_batch, roi_from_landmarks
+from tracker.errors import WeightsError
+from tracker.runtime import RuntimeConfig, Session, open_session
+from tracker.types import Roi
+from tracker.weights import WeightsEntry
+
+# The 68 points, 17 points of the jaw that are fixed on the head, the centres of the subject's right and left iris
+COUNT, JAW, IRISES = 87, slice(68, 85), slice(85, 87)
+VALUES = 5  # of a point: x, y, depth, visibility, spread
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alignment:
+    """The points of one face; image px.
+
+    z has the scale of x, is larger nearer the viewer, and is 0 at the mean of points 17-67.
+    """
+
+    points: np.ndarray  # (87, 3) float32
+    visible: np.ndarray  # (87,) float32, probability that nothing hides the point
+    spread_px: np.ndarray  # (87,) float32, expected distance from the true place
+    face: np.ndarray  # (S / 4, S / 4) float32, probability that a cell of the crop shows the face
+    roi: Roi  # the crop
+
+    @property
+    def landmarks(self) -> np.ndarray:
+        """(68, 3), in the order of the project's landmarks."""
+        return self.points[:68]
+
+    @property
+    def irises(self) -> np.ndarray:
+        """(2, 3), the subject's right one first."""
+        return self.points[IRISES]
+
+
+class Aligner:
+    """A loaded aligner.
+
+    Attributes
+    ----------
+    crop_spec : how its crops are placed and cut
+    """
+
+    def __init__(self, session: Session, crop_spec: CropSpec):
+        self._session = session
+        self.crop_spec = crop_spec
+
+    @classmethod
+    def open(cls, entry: WeightsEntry, config: RuntimeConfig = RuntimeConfig()) -> Aligner:
+        """Load the aligner of a manifest entry.
+
+        Raises
+        ------
+        WeightsError
+            If the entry lacks a value, or the network has other inputs or outputs.
+        ConfigError
+            If the execution provider is not to be had.
+        """
+        scale = entry.get("landmark_scale", float)
+        try:
+            spec = CropSpec(entry.get("size_px", int), scale, 0.0, scale, upright=entry.get("upright", bool))
+        except ValueError as error:
+            raise WeightsError(f"{entry.path}: its manifest entry is wrong: {error}") from error
+        session = open_session(entry.path, config)
+        size = spec.size_px
+        session.require(
+            inputs={"crops": (None, size, size, 3)},
+            outputs={"points": (None, COUNT, VALUES), "face": (None, size // 4, size // 4)},
+        )
+        return cls(session, spec)
+
+    def __call__(
+        self, image: np.ndarray, landmarks: Sequence[np.ndarray], rolls_deg: Sequence[float]
+    ) -> list[Alignment]:
+        """Place the points of faces.
+
+        Parameters
+        ----------
+        image : (H, W, 3) uint8, BGR
+        landmarks : (68, 2 or 3) float of each face, image px; where the crops lie
+        rolls_deg : roll of each head
+
+        Returns
+        -------
+        one Alignment a face
+        """
+        if not len(landmarks):
+            return []
+        size = self.crop_spec.size_px
+        rois = [
+            roi_from_landmarks(points, self.crop_spec, roll) for points, roll in zip(landmarks, rolls_deg, strict=True)
+        ]
+        crops = cut_batch(image, rois, size, self.crop_spec.style)
+        found, faces = self._session.run(crops=crops)
+        return [_in_image(values, face, roi, size) for values, face, roi in zip(found, faces, rois, strict=True)]
+
+
+def _in_image(values: np.ndarray, face: np.ndarray, roi: Roi, size: int) -> Alignment:
+    """What the network predicts of one crop, lengths in shares of its side, in image px."""
+    matrix = crop_to_image(roi, size)
+    points = np.empty((COUNT, 3), np.float32)
+    points[:, :2] = values[:, :2] * size @ matrix[:, :2].T + matrix[:, 2]
+    points[:, 2] = values[:, 2] * roi.size
+    return Alignment(points, values[:, 3], values[:, 4] * roi.size, face, roi)
