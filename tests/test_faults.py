@@ -393,3 +393,27 @@ def test_names_of_any_bytes(tmp_path, networks):
         assert "b\\udce9d\\n.png: expected an image, found 4 bytes" in line and "\x1b" not in run.stderr + run.stdout
         assert len(os.listdir(out)) == len(names)
         assert r"caf\udce9.png" in Path(f"{out}{suffix}").read_text(encoding="utf-8").replace(r"\\", "\\")
+
+
+MAKE_LARGE = """
+import sys, cv2, numpy as np
+frame = cv2.VideoCapture("samples/demo.mp4").read()[1]
+image = cv2.resize(frame, (18_000, 11_000))
+if "rgba16" in sys.argv[1]:
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA).astype(np.uint16) * np.uint16(257)
+assert cv2.imwrite(sys.argv[1], image)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+@pytest.mark.parametrize("name", ["rgba16.png", "photo.jpg"])
+def test_an_image_of_198_megapixels_takes_less_than_a_gibibyte(tmp_path, networks, name):
+    # made in a process of its own: what runs the program hands its peak down to it
+    subprocess.run([sys.executable, "-c", MAKE_LARGE, str(tmp_path / name)], cwd=ROOT, check=True)
+    command = [*APP, "-f", tmp_path / name, "-o", tmp_path / "out.png", "--log", tmp_path / "out.jsonl", *networks]
+    process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert '"id":' in (tmp_path / "out.jsonl").read_text()
+    assert usage.ru_maxrss <= 1 << 20  # KiB
