@@ -8,6 +8,7 @@ import queue
 import re
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,11 @@ REALTIME = "cabac=1:8x8dct=1:analyse=i8x8,i4x4:deblock=0,0:me=dia:subme=1:bframe
 PRESETS = ("realtime", "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 LARGEST_SIDE_PX = 16384  # that x264 takes
 WAITING_FRAMES = 1  # between the caller and the encoder; more take memory and no time away
+WAIT_S = 0.2  # between two looks at whether the encoder still works
 SMALLEST_STEP_S = 0.001  # between two frames; the coarsest clock of our containers (Matroska)
+STALL_S = 60.0  # without a byte taken, after which the encoder has failed; the slowest takes seconds for a large frame
+SLOWEST_DISK_BYTES_S = 5e6  # completing a file takes so long at most
+KILL_S = 5.0  # for the end of a process that was killed, which a disk that hangs may hold up for ever
 SLOW_FPS = 0.001  # the distance of frames in ticks, four at a time, must fit in 31 bits
 TICKS_PER_S = 90_000  # clock of .mp4 and .mov: 29.97, 25 and 60 fps come out exact
 
@@ -94,6 +99,7 @@ class VideoSink:
         self._closed = False
         self._kept: Path | None = None  # the temporary file that holds finished work, where the rest fails
         self._failure: str | None = None
+        self._taken_s = time.monotonic()  # when the encoder last took bytes, or was first offered them
         self._queue: queue.Queue[tuple[float, np.ndarray] | None] = queue.Queue(WAITING_FRAMES)
         preset = ["ultrafast", "-x264-params", REALTIME] if config.preset == "realtime" else [config.preset]
         options = _container_options(self._partial, fps, final=sound_path is None)
@@ -144,7 +150,7 @@ class VideoSink:
         Raises
         ------
         SinkError
-            Where the encoder has failed: a full disk, most often.
+            Where the encoder has failed: a full disk, most often; or has taken nothing for STALL_S.
         """
         width, height = self._size_wh
         if image.shape != (height, width, 3) or image.dtype != np.uint8:
@@ -174,8 +180,10 @@ class VideoSink:
         self._closed = True
         try:
             self._put(None)
-            self._thread.join()
-            self._ffmpeg.finish()
+            while self._thread.is_alive():
+                self._thread.join(WAIT_S)
+                self._end_stalled()
+            self._ffmpeg.finish(STALL_S + size_of(self._partial) / SLOWEST_DISK_BYTES_S)
             if self.frames == 0:
                 return
             if self._failure or self._ffmpeg.status != 0:
@@ -202,24 +210,39 @@ class VideoSink:
             discard(temporary)
 
     def _failed(self) -> SinkError:
-        reason = self._ffmpeg.last_error() or self._failure or f"the encoder ended with status {self._ffmpeg.status}"
-        return SinkError(f"{self.path}: the video cannot be written: {reason}; is the disk full?")
+        """What to raise; the part of a video that a player can read is kept, unless the disk is full."""
+        if not self._ffmpeg.stalled:
+            status = f"the encoder ended with status {self._ffmpeg.status}"
+            reason = self._ffmpeg.last_error() or self._failure or status
+            return SinkError(f"{self.path}: the video cannot be written: {reason}; is the disk full?")
+        reason = f"the encoder has not responded for {STALL_S:.0f} s and was ended"
+        if self._partial.suffix == ".mkv" and size_of(self._partial):  # .mp4 and .mov are read from their end
+            self._kept = self._partial
+            return SinkError(f"{self.path}: the video is incomplete: {reason}; {self._partial} holds its beginning")
+        return SinkError(f"{self.path}: the video cannot be written: {reason}; is the disk slow, or the machine busy?")
 
     def _put(self, item) -> None:
         while self._failure is None:
             try:
-                self._queue.put(item, timeout=0.2)
+                self._queue.put(item, timeout=WAIT_S)
                 return
             except queue.Full:
-                continue
+                self._end_stalled()
         if not self._closed:
-            self._ffmpeg.finish()
+            self._ffmpeg.finish(STALL_S)
             raise self._failed()
+
+    def _end_stalled(self) -> None:
+        """End an encoder that takes nothing any more; the thread that writes to it is then free."""
+        if not self._ffmpeg.stalled and time.monotonic() - self._taken_s > STALL_S:
+            self._ffmpeg.stalled = True
+            self._ffmpeg.end()
 
     def _feed(self) -> None:
         """Runs in the thread: convert and hand over what is queued until a None comes."""
         try:
             while self._failure is None and (item := self._queue.get()) is not None:
+                self._taken_s = time.monotonic()
                 time_s, planes = item[0], bgr_to_i420(item[1])
                 del item  # a picture that nobody needs, while the encoder has no time
                 self._write_bytes(matroska_block(time_s, planes.nbytes))
@@ -235,6 +258,7 @@ class VideoSink:
         try:
             while left:
                 left = left[self._ffmpeg.stdin.write(left) :]
+                self._taken_s = time.monotonic()
         except OSError as error:
             self._failure = error.strerror or str(error)
 
@@ -326,6 +350,14 @@ def bgr_to_i420(image: np.ndarray) -> np.ndarray:
     return planes
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 class _Ffmpeg:
     """An ffmpeg process with a pipe into it and its messages gathered."""
 
@@ -344,6 +376,7 @@ class _Ffmpeg:
         except (OSError, RuntimeError) as error:
             raise SinkError(f"ffmpeg cannot be started ({error}); reinstall imageio-ffmpeg") from error
         self.stdin = self._process.stdin
+        self.stalled = False  # it was killed, because it did not respond
         self._lines: list[str] = []
         self._drain = threading.Thread(target=self._gather, daemon=True)
         self._drain.start()
@@ -356,18 +389,31 @@ class _Ffmpeg:
     def status(self) -> int | None:
         return self._process.returncode
 
-    def finish(self) -> None:
-        """Close the pipe and wait for the process to end by itself."""
+    def finish(self, timeout_s: float) -> None:
+        """Close the pipe and wait for the process to end by itself, else kill it."""
         with contextlib.suppress(OSError):
             self.stdin.close()
-        self._process.wait()
-        self._drain.join()
-        self._process.stderr.close()
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.stalled = True
+        self.kill()
 
-    def kill(self) -> None:
+    def end(self) -> None:
+        """End the process where it still runs."""
         if self._process.poll() is None:
             self._process.kill()
-            self.finish()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(KILL_S)
+
+    def kill(self) -> None:
+        """End the process where it still runs, gather its last messages, and close its pipes."""
+        self.end()
+        with contextlib.suppress(OSError):
+            self.stdin.close()
+        self._drain.join(KILL_S)
+        if not self._drain.is_alive():
+            self._process.stderr.close()
 
     def last_error(self) -> str:
         """The last line that tells something, without the address of the object that said it."""

@@ -1,5 +1,6 @@
 """Videos written: as many frames out as in, their times, the sound, and every way in which writing can fail."""
 
+import contextlib
 import os
 import re
 import signal
@@ -415,6 +416,55 @@ def test_an_encoder_that_dies(tmp_path):
     with pytest.raises(SinkError):
         sink.close()
     assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """An encoder counts as stalled much sooner."""
+    monkeypatch.setattr(video, "STALL_S", 0.6)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX")
+@pytest.mark.parametrize("when", ["writing", "closing"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_an_encoder_that_does_not_respond(suffix, when, impatient, tmp_path):
+    """It is ended; what a player can read of the video is kept and named."""
+    path = tmp_path / f"out{suffix}"
+    sink = open_video_sink(path, size_wh=(WIDTH, HEIGHT), fps=30.0)
+    noise = np.random.default_rng(0).integers(0, 255, (8, HEIGHT, WIDTH, 3), np.uint8)
+    for index in range(400):  # more than one cluster of Matroska
+        sink.write(noise[index % 8], frame(index))
+    deadline = time.monotonic() + 20
+    while suffix == ".mkv" and video.size_of(sink._partial) < 50_000 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    sink._ffmpeg._process.send_signal(signal.SIGSTOP)
+    with pytest.raises(SinkError, match="not responded") as caught:
+        for index in range(400, 4000 if when == "writing" else 401):
+            sink.write(noise[index % 8], frame(index))
+        sink.close()
+    with contextlib.suppress(SinkError):
+        sink.close()
+    assert sink._ffmpeg.status == -signal.SIGKILL
+    assert not sink._thread.is_alive()
+    left = os.listdir(tmp_path)
+    assert path.name not in left and len(left) == (suffix == ".mkv")
+    if left:
+        assert left[0] in str(caught.value)
+        assert len(frames_of(tmp_path / left[0])) > 10
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX")
+def test_an_encoder_that_never_ends(impatient, tmp_path, monkeypatch):
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\ncat > /dev/null\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(program))
+    (tmp_path / "out").mkdir()
+    sink = open_video_sink(tmp_path / "out" / "out.mp4", size_wh=(WIDTH, HEIGHT), fps=30.0)
+    sink.write(numbered_image(0), frame(0))
+    with pytest.raises(SinkError, match=r"out\.mp4: .*not responded"):
+        sink.close()
+    assert os.listdir(tmp_path / "out") == []
 
 
 def test_no_frame_no_file(tmp_path):
