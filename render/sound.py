@@ -61,11 +61,11 @@ def join_sound(
         except SourceError as error:
             _write(video, None, "", target, options)
             return "", str(error)
-        failure = ""
+        failure = sound.unknown
         for how in ways:
             try:
                 _write(video, sound, how, target, options)
-                return how, sound.problem
+                return how, sound.problem or sound.unknown
             except _NotTaken as error:
                 failure = str(error)
         _write(video, None, "", target, options)
@@ -93,7 +93,9 @@ class _Sound:
     def rewind(self) -> None:
         self.close()
         self._container = open_container(self._source, self._timeout_s)
-        self.streams = [stream for stream in self._container.streams.audio if stream.codec_context is not None]
+        tracks = self._container.streams.audio
+        self.streams = [stream for stream in tracks if stream.codec_context is not None]
+        self.unknown = "a sound track is of an unknown format" if len(self.streams) < len(tracks) else ""
 
     def close(self) -> None:
         if self._container is not None:

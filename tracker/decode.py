@@ -27,6 +27,7 @@ BACKWARD_S = Fraction(1, 10)
 FORWARD_S = 10  # only where containers are broadcast or joined byte by byte: others may pause for so long
 HELD_PACKETS = 1000  # of a sound that jumped before the video did
 READ_FAILURES = 100  # in a row; a damaged place in a container makes one or two reads fail
+MOST_THREADS = 16  # more only cost memory; each holds frames
 REORDERED = 16  # frames that a decoder holds back at most to put them in order (H.264, HEVC)
 UNSPECIFIED = 2  # colour matrix, by the numbers of ITU-T H.273
 KNOWN_MATRICES = {1: 1, 4: 4, 5: 5, 6: 6, 7: 7, 9: 9, 10: 9}  # of H.273 -> swscale's
@@ -187,6 +188,7 @@ class VideoDecoder:
             self.close()
             raise SourceError(f"{redacted(self._address)}: expected a video, found {found}: the file has no video")
         self.stream.codec_context.thread_type = threads
+        self.stream.codec_context.thread_count = min(os.cpu_count() or 1, MOST_THREADS)
         self.stream.codec_context.copy_opaque = True
         flags = self._container.format.flags
         # AVI holds no times of presentation: the frames get those of the packets, in order.

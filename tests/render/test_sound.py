@@ -1,7 +1,11 @@
 """The sound of an output lies where it lay in the source: flashes and beeps, one each second, at the same moment."""
 
+import contextlib
+import http.server
+import os
 import re
 import subprocess
+import threading
 
 import imageio_ffmpeg
 import numpy as np
@@ -10,7 +14,9 @@ import pytest
 from render.video import open_video_sink
 from tests.clips import ffmpeg, frame_times
 from tests.conftest import material
+from tracker.errors import SinkError
 from tracker.source import open_source
+from tracker.types import Frame
 
 FLASH = r"drawbox=c=white:t=fill:enable='gte(t\,0.5)*lt(mod(t\,1)\,0.1)'"
 BEEP = "aevalsrc='0.8*sin(2*PI*1000*t)*gte(t,0.5)*lt(mod(t,1),0.1)':d=4:s=44100"
@@ -133,3 +139,73 @@ def test_languages_are_kept(clips, tmp_path):
     copy(path, tmp_path / "out.mp4")
     text = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", tmp_path / "out.mp4"], capture_output=True, text=True)
     assert "(deu): Audio: aac" in text.stderr and "(fra): Audio: aac" in text.stderr
+
+
+class Stalling(http.server.BaseHTTPRequestHandler):
+    """Serves a video file; from the second request on no more than the first half of it."""
+
+    content = b""
+    requests = 0
+
+    def do_GET(self):
+        type(self).requests += 1
+        start = int((re.match(r"bytes=(\d+)", self.headers.get("Range", "")) or [0, 0])[1])
+        self.send_response(206)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Type", "video/mp2t")
+        self.send_header("Content-Length", len(self.content) - start)
+        self.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
+        self.end_headers()
+        end = len(self.content) if type(self).requests == 1 else len(self.content) // 2
+        with contextlib.suppress(OSError):
+            self.wfile.write(self.content[start:end])
+            self.server.over.wait(60)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def stalling(clips):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stalling)
+    server.daemon_threads, server.over = True, threading.Event()
+    Stalling.content, Stalling.requests = source_of(clips, "h264.ts").read_bytes(), 0
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/clip.ts"
+    server.over.set()
+    server.shutdown()
+
+
+def test_a_sound_that_cannot_be_fetched_is_reported_and_the_video_kept(stalling, tmp_path):
+    path = tmp_path / "out.mp4"
+    sink = open_video_sink(path, size_wh=(96, 64), fps=30.0, source_path=stalling, timeout_s=2.0)
+    Stalling.requests = 1  # the source was read; now the sound is fetched
+    for index in range(30):
+        sink.write(np.zeros((64, 96, 3), np.uint8), Frame(index, index / 30, np.zeros((64, 96, 3), np.uint8)))
+    with pytest.raises(SinkError, match=r"the video is complete, but .*sound.*: .*the server stalled, no data for 2 s"):
+        sink.close()
+    assert len(frame_times(path)) == 30 and os.listdir(tmp_path) == ["out.mp4"]
+
+
+def test_a_sound_that_is_damaged_is_passed_over(clips, tmp_path):
+    data = bytearray(source_of(clips, "pcm.mov").read_bytes())
+    path = clips / "damaged.mov"
+    path.write_bytes(data.replace(b"sowt", b"????"))
+    with pytest.raises(SinkError, match="the video is complete, but it has no sound"):
+        copy(path, tmp_path / "out.mp4")
+    assert len(frame_times(tmp_path / "out.mp4")) == 120
+
+
+def test_a_video_too_wide_for_h264(clips, tmp_path):
+    ffmpeg("-f", "lavfi", "-i", "color=red:s=20000x32:d=0.1", "-c:v", "ffv1", clips / "wide.mkv")
+    with pytest.raises(SinkError, match=r"at most 16384 px a side, as H.264 has them, found 20000x32"):
+        copy(clips / "wide.mkv", tmp_path / "out.mp4")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
+def test_names_that_are_no_utf8(clips, tmp_path):
+    path, out = tmp_path / os.fsdecode(b"\xe9.mp4"), tmp_path / os.fsdecode(b"\xff.mp4")
+    path.write_bytes(source_of(clips, "h264.mp4").read_bytes())
+    assert copy(path, out).sound == "copied"
+    assert len(frame_times(out)) == 120
