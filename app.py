@@ -79,12 +79,12 @@ from tracker.container import ends_early
 from tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError, SourceError, printable
 from tracker.files import check_targets, file_name, new_file, numbered_ends
 from tracker.kernels import load_kernels
-from tracker.log import LOGS, RecordLog, open_log
 from tracker.loop import CameraConfig, FaceTracker, RegressorConfig
+from tracker.outputs.logs import LOGS, RecordLog, open_log
+from tracker.outputs.record import frame_record
+from tracker.outputs.senders import Sender, parse_receiver
 from tracker.prefetch import prefetch
-from tracker.record import frame_record
 from tracker.runtime import RuntimeConfig
-from tracker.send import Sender, parse_receiver
 from tracker.smoothing import SmoothingConfig
 from tracker.source import Source, SourceConfig, list_cameras, open_source
 from tracker.source_base import LOOK_S

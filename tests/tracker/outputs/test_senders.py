@@ -12,14 +12,14 @@ from pythonosc.osc_bundle import OscBundle
 
 from tests.render.heads import egg, place
 from tracker.arkit import ArkitBlendshapes
-from tracker.avatar import KEPT_S, Numbers, gaze_deg, quaternion
 from tracker.errors import ConfigError, SinkError
 from tracker.morphable import load_face_model
-from tracker.openseeface import features, openseeface_packets
+from tracker.outputs.avatar import KEPT_S, Numbers, gaze_deg, quaternion
+from tracker.outputs.openseeface import features, openseeface_packets
+from tracker.outputs.senders import REFUSED_S, Sender, parse_receiver
+from tracker.outputs.vmc import BUNDLE_BYTES, osc_message, vmc_packets
 from tracker.pose import rotation_from_angles
-from tracker.send import REFUSED_S, Sender, parse_receiver
 from tracker.types import Frame
-from tracker.vmc import BUNDLE_BYTES, osc_message, vmc_packets
 from tracker.weights import ROOT
 
 HEAD = egg()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tracker.errors import ConfigError, SinkError
 from tracker.files import discard, make_partial, publish
-from tracker.record import columns, rows
+from tracker.outputs.record import columns, rows
 
 GROUP_ROWS = 2000  # of a Parquet file that are kept in memory
 TEXT, WHOLE = ("source", "state"), ("frame", "width", "height", "id")  # columns that hold no fractions

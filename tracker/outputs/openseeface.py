@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from tracker.avatar import gaze_deg, quaternion
+from tracker.outputs.avatar import gaze_deg, quaternion
 from tracker.types import FaceTrack, Frame
 
 FACES = 5  # in a datagram at most: 9 KB is the most that macOS sends

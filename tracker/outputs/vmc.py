@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tracker.avatar import quaternion
+from tracker.outputs.avatar import quaternion
 from tracker.types import FaceTrack
 
 NOT_TRACKED = {"tongueOut": 0.0}  # "perfect sync" has 52 blendshapes

@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from tracker.avatar import Numbers
 from tracker.errors import ConfigError, SinkError
-from tracker.openseeface import openseeface_packets
+from tracker.outputs.avatar import Numbers
+from tracker.outputs.openseeface import openseeface_packets
+from tracker.outputs.vmc import vmc_packets
 from tracker.types import FaceTrack, Frame
-from tracker.vmc import vmc_packets
 
 SCHEMES = ("osc", "osf")
 REFUSED_S = 2.0  # systems report refused datagrams to a sender at least once a second

@@ -10,8 +10,8 @@ import pytest
 
 from tests.render.heads import egg, place
 from tracker.errors import ConfigError, SinkError
-from tracker.log import GROUP_ROWS, LOGS, open_log
-from tracker.record import columns, frame_record, rows
+from tracker.outputs.logs import GROUP_ROWS, LOGS, open_log
+from tracker.outputs.record import columns, frame_record, rows
 from tracker.types import Frame
 
 NAMES = ("eyeBlinkLeft", "jawOpen")
