@@ -55,8 +55,11 @@ def sources(recipe: Recipe, scratch: bool) -> tuple[str, str]:
 
 
 def dependency(source: str, place: Place) -> Path:
-    """The file of a network that a recipe names."""
-    return ROOT / source if source.endswith(".onnx") else make(source, place)
+    """The file of a network that a recipe names; a recipe that has a result is not trained again."""
+    if source.endswith(".onnx"):
+        return ROOT / source
+    result = place.runs / source / checkpoint.RESULT
+    return result if result.exists() else make(source, place)
 
 
 def export(result: Path, name: str, folder: Path, data: Path) -> Path:

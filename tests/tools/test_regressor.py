@@ -1,5 +1,6 @@
 """The regressor: its samples, its losses and its export, on data of a few images."""
 
+import csv
 import dataclasses
 import shutil
 
@@ -14,7 +15,7 @@ from tools import train
 from tools.data import augment, fit
 from tools.data.crops import SIZE_PX
 from tools.manifest import update_manifest
-from tools.regressor import export, losses
+from tools.regressor import compare, export, losses
 from tools.regressor.data import load_table, training_rows
 from tools.regressor.losses import Judge
 from tools.regressor.model import HEADS, FaceNet, Head
@@ -321,3 +322,17 @@ def test_a_new_head_is_trained_exported_and_found_in_the_tracks(data, tmp_path, 
     (face,) = tracker.step(Frame(index=0, time_s=0.0, image=image, still=True))
     tracker.close()
     np.testing.assert_allclose(face.heads["tilt"], [0.2, 0.9, 1.0], atol=0.1)
+
+
+def test_the_table_of_losses_has_the_errors_of_the_validation(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "Feeder", training_data.FeederHere)
+    heads = ("pose", "shape", "expression")
+    results = {name: loop.train(recipe(16, heads, {name: 1.0}), tmp_path / name, data) for name in ("pdc", "wpdc")}
+    header, _, *rows = compare.table(results, data).splitlines()
+    assert "NME" in header and [row.split(" | ")[:3] for row in rows] == [
+        ["| pdc", "pdc", "16"],
+        ["| wpdc", "wpdc", "16"],
+    ]
+    with (tmp_path / "wpdc" / "val.csv").open() as file:
+        (validated,) = csv.DictReader(file)
+    assert f"{float(validated['nme']):.2f} %" in rows[1]

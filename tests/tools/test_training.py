@@ -130,6 +130,14 @@ def test_what_a_recipe_depends_on_is_made_first(fed_here, data, tmp_path, monkey
     assert made == ["one", "two", "three"]
     command.make("two", place)
     assert "samples" not in capsys.readouterr().out  # it is there
+    # a longer run goes on; what it depends on has a result, however short its own run was
+    command.make("two", place, overrides=("train.samples=16",))
+    assert re.findall(r"^(\w+): 16 samples", capsys.readouterr().out, re.M) == ["two"]
+    (place.runs / "two" / "result.pt").unlink()
+    (place.runs / "two" / "last.pt").unlink()
+    (tmp_path / "one.toml").write_text((tmp_path / "one.toml").read_text().replace("samples = 8", "samples = 80"))
+    command.make("two", place)
+    assert "one: " not in capsys.readouterr().out
 
 
 # The loop

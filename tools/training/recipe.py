@@ -7,7 +7,7 @@ A network is a folder of tools/ with the same four files, which the training cal
                with `images`, made from the recipe's seed and the number alone, in a process of its own
     losses.py  LOSSES, named functions of what `Judge(recipe, folder, device, teacher).compare(out, batch)` returns;
                `Judge.validate(net)` -> dict of figures on held-out photographs
-    export.py  write(net, recipe, path, folder, seen): the ONNX file and its manifest entry; read(net, path)
+    export.py  write(net, recipe, path, folder): the ONNX file; returns its table for the manifest. read(net, path)
 """
 
 from __future__ import annotations
