@@ -23,7 +23,7 @@ from tracker.morphable import CONTOUR_SOFTNESS_MM, load_face_model
 # jaw, brows, nose, eyes, lips: the jaw line is vague, lids and lips are exact and small
 POINT_WEIGHT = np.repeat(np.float32([0.35, 0.8, 1.0, 1.5, 1.2]), [17, 10, 9, 12, 20])
 # against mm^2 summed over points
-SHAPE_WEIGHT, PERSON_WEIGHT, EXPRESSION_WEIGHT, EXPRESSION_SPARSE = 0.6, 3.0, 2.0, 3.0
+SHAPE_WEIGHT, PERSON_WEIGHT, EXPRESSION_WEIGHT, EXPRESSION_SPARSE = 8.0, 16.0, 2.0, 3.0
 # 68 points hardly tell these from the shape: they must earn it
 VAGUE = ("cheekPuff", "cheekSquint", "jawForward", "mouthShrug", "mouthPress", "mouthRoll", "mouthLeft", "mouthRight")
 VAGUE_FACTOR = 3.0
@@ -143,7 +143,7 @@ def landmarks_of(face: FacePoints, points: torch.Tensor, pick: torch.Tensor) -> 
     return torch.cat([(lines * pick[..., None]).sum(2), points[:, face.fixed]], dim=1)
 
 
-def fit(face: FacePoints, table: dict, steps: int = 90) -> dict[str, np.ndarray]:
+def fit(face: FacePoints, table: dict, steps: int = 240) -> dict[str, np.ndarray]:
     """Fit every face of the table and its mirror image.
 
     Returns
