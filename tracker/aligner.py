@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,12 +11,18 @@ import numpy as np
 from tracker.crop import CropSpec, crop_to_image, cut_batch, roi_from_landmarks
 from tracker.errors import WeightsError
 from tracker.runtime import RuntimeConfig, Session, open_session
+from tracker.smoothing import FACE_WIDTH_MM, EuroParams, Sample, SmoothingConfig, VectorFilter
 from tracker.types import Roi
 from tracker.weights import WeightsEntry
 
 # The 68 points, 17 points of the jaw that are fixed on the head, the centres of the subject's right and left iris
 COUNT, JAW, IRISES = 87, slice(68, 85), slice(85, 87)
 VALUES = 5  # of a point: x, y, depth, visibility, spread
+# points that move together, in the order in which they are filtered: the eyes with their irises first
+PARTS = (np.r_[36:42, 85], np.r_[42:48, 86], np.r_[0:17, 68:85], np.r_[17:27], np.r_[27:36], np.r_[48:68])
+EYES = 2  # of the parts
+ORDER = np.concatenate(PARTS)
+POINTS_BETA = 40.0  # Hz added per face width a second, of the points' root mean square
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,3 +118,56 @@ def _in_image(values: np.ndarray, face: np.ndarray, roi: Roi, size: int) -> Alig
     points[:, :2] = values[:, :2] * size @ matrix[:, :2].T + matrix[:, 2]
     points[:, 2] = values[:, 2] * roi.size
     return Alignment(points, values[:, 3], values[:, 4] * roi.size, face, roi)
+
+
+class PointFilter:
+    """Smooths the points of one track in the face's own axes, each part of the face by its own filter.
+
+    The head's motion is left to the filter of the track: points are taken relative to the face as it was seen, and put
+    back relative to the face as it was smoothed.
+    """
+
+    def __init__(self, config: SmoothingConfig):
+        cutoffs = [config.eyelid_cutoff_hz] * EYES + [config.expression_cutoff_hz] * (len(PARTS) - EYES)
+        params = [
+            EuroParams(cutoff, POINTS_BETA / math.sqrt(len(part)), config.derivative_cutoff_hz)
+            for cutoff, part in zip(cutoffs, PARTS, strict=True)
+        ]
+        ends = np.cumsum([3 * len(part) for part in PARTS])[:-1]
+        self._filter = VectorFilter(*params, ends=ends.tolist())
+
+    def __call__(self, points: np.ndarray, seen: Sample, anchor_mm: np.ndarray) -> np.ndarray:
+        """Filter one frame.
+
+        Parameters
+        ----------
+        points : (87, 3) image px
+        seen : the face as it was seen in this frame
+        anchor_mm : (3,) model mm, the point that stays in place
+
+        Returns
+        -------
+        (87, 3) float64, face widths from the anchor in axes that roll with the head; see `placed`
+        """
+        turn, origin, unit_px = _axes(seen, anchor_mm)
+        own = (points - origin) / unit_px
+        own[:, :2] = own[:, :2] @ turn.T
+        smooth = np.empty((COUNT, 3))
+        smooth[ORDER] = self._filter(own[ORDER].ravel(), seen.time_s).reshape(-1, 3)
+        return smooth
+
+
+def placed(own: np.ndarray, face: Sample, anchor_mm: np.ndarray) -> np.ndarray:
+    """Points (87, 3) in a face's own axes as image px, (87, 3) float32; see `PointFilter`."""
+    turn, origin, unit_px = _axes(face, anchor_mm)
+    points = own * unit_px
+    points[:, :2] = points[:, :2] @ turn
+    return (points + origin).astype(np.float32)
+
+
+def _axes(face: Sample, anchor_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Image axes -> axes that roll with the head, (2, 2); the anchor, (3,) px; the width of a face, px."""
+    angle = math.radians(face.pose.roll_deg)
+    cos, sin = math.cos(angle), math.sin(angle)
+    origin = face.camera[:, :3] @ anchor_mm + face.camera[:, 3]
+    return np.array([[cos, -sin], [sin, cos]]), origin, face.pose.scale_px_per_mm * FACE_WIDTH_MM

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import numpy as np
 
+from tracker.aligner import IRISES, Aligner, Alignment, PointFilter, placed
 from tracker.appearance import mean_thumbnail, thumbnail
 from tracker.arkit import ArkitBlendshapes
 from tracker.blendshapes import BlendshapeReader
@@ -19,7 +20,7 @@ from tracker.errors import ConfigError
 from tracker.expression import ExpressionSolver
 from tracker.fitting import LandmarkFitter
 from tracker.looks import mean_of, unzoomed
-from tracker.mirror import Mirror
+from tracker.mirror import FIXED, Mirror
 from tracker.morphable import MorphableModel, load_face_model, project
 from tracker.pose import model_to_image, pose_from_camera, translation_mm
 from tracker.regressor import Regressor
@@ -53,7 +54,7 @@ class RegressorConfig:
 
     weights: Annotated[str, "file of the network that tracks faces"] = "weights/regressor.onnx"
     mesh: Annotated[str, "file of the face model that is drawn"] = "weights/face_model.npz"
-
+    aligner: Annotated[str, "file of a network that places landmarks and irises more precisely, or empty"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class Sighting:
     state: TrackState
     detected: bool
     seen: Observation
+    aligned: Alignment | None
+    points: np.ndarray | None  # (87, 3) aligned points in the face's own axes, where they are smoothed
     filter: FaceFilter | None  # the same for as long as nothing interrupts the track
     raw: Sample  # as it was seen, with expressions that go with the settled shape
     smooth: Sample  # after causal smoothing; as it was seen where there is none
@@ -107,6 +110,7 @@ class FaceTracker:
         camera: CameraConfig = CameraConfig(),
         stages: Stages | None = None,
         live: bool = False,
+        aligner: Aligner | None = None,
     ):
         if live and smoothing.lookahead:
             raise ConfigError(
@@ -114,6 +118,7 @@ class FaceTracker:
             )
         self._detect = detect
         self._regressor = regressor
+        self._aligner = aligner
         self._model = model
         self.mesh_model = mesh_model or model
         self._blendshapes = ArkitBlendshapes(self.mesh_model.expression_names)
@@ -156,7 +161,8 @@ class FaceTracker:
         reader = None
         if network.answers_file is not None:
             reader = BlendshapeReader.open(find_entry(network.answers_file, "answers").path, model.expression_names)
-        return cls(detect, network, model, mesh_model, reader, **settings)
+        aligner = Aligner.open(find_entry(regressor.aligner, "aligner"), runtime) if regressor.aligner else None
+        return cls(detect, network, model, mesh_model, reader, aligner=aligner, **settings)
 
     @property
     def provider(self) -> str:
@@ -223,6 +229,12 @@ class FaceTracker:
 
     def _advance(self, frame: Frame) -> None:
         """Bring all tracks to this frame."""
+        self._track(frame)
+        if self._aligner is not None:
+            self._align(frame.image)
+
+    def _track(self, frame: Frame) -> None:
+        """Follow the faces of the frames before, and look for others."""
         self.detected = False
         if frame.first:
             self.reset()
@@ -375,7 +387,25 @@ class FaceTracker:
             expression = self._solve(expression, seen.shape, slot.settle_shape(seen.shape))
         raw = Sample(seen.camera, seen.pose, expression, frame.time_s)
         smooth = slot.filter(raw) if self._smoothing.enabled else raw
-        return Sighting(slot, slot.state, slot.detected, seen, slot.filter, raw, smooth)
+        points = self._smooth_points(slot, raw) if slot.aligned is not None and self._smoothing.enabled else None
+        return Sighting(slot, slot.state, slot.detected, seen, slot.aligned, points, slot.filter, raw, smooth)
+
+    def _align(self, image: np.ndarray) -> None:
+        """Place the points of all faces that are tracked by the aligner, from crops at their landmarks."""
+        slots = self._tracks.active
+        with self._stages("align"):
+            seen = [slot.seen for slot in slots]
+            aligned = self._aligner(image, [s.landmarks for s in seen], [s.pose.roll_deg for s in seen])
+        for slot, found in zip(slots, aligned, strict=True):
+            # its depth counts from the mean of the inner points, ours from the model's origin
+            found.points[:, 2] += slot.seen.landmarks[FIXED:, 2].mean()
+            slot.aligned = found
+
+    def _smooth_points(self, slot: Slot, raw: Sample) -> np.ndarray:
+        """The aligned points of a track in the face's own axes, smoothed anew whenever the track is."""
+        if slot.points is None or slot.points[0] is not slot.filter:
+            slot.points = slot.filter, PointFilter(self._smoothing)
+        return slot.points[1](slot.aligned.points, raw, slot.filter.anchor_mm)
 
     def _publish(self, sighting: Sighting, smooth: Sample, frame: Frame) -> FaceTrack:
         """Say what was seen of a track in the terms of the face model that is drawn."""
@@ -405,6 +435,13 @@ class FaceTracker:
         if self._reader is not None:
             slot.reading = slot.reading or self._reader.start()
             weights = slot.reading(expression)
+        precise: dict = {}
+        if sighting.aligned is not None:
+            aligned, points = sighting.aligned, sighting.aligned.points
+            if sighting.points is not None:
+                points = placed(sighting.points, smooth, sighting.filter.anchor_mm)
+            landmarks, precise = points[:68], {"irises": points[IRISES]}
+            precise |= {"landmark_spread_px": aligned.spread_px[:68], "landmark_visible": aligned.visible[:68]}
         return FaceTrack(
             id=slot.id,
             state=sighting.state,
@@ -420,6 +457,7 @@ class FaceTracker:
             blendshapes=self._blendshapes(weights),
             vertices=vertices,
             heads=seen.heads,
+            **precise,
         )
 
 

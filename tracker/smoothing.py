@@ -257,7 +257,7 @@ class FaceFilter:
             return EuroParams(cutoff_hz, beta, config.derivative_cutoff_hz, trend)
 
         self._settings = config, expression_names
-        self._anchor_mm = np.asarray(anchor_mm, np.float64)
+        self.anchor_mm = np.asarray(anchor_mm, np.float64)
         self.samples = 0  # seen so far
         self._unit_px = first.scale_px_per_mm * FACE_WIDTH_MM
         is_eye = np.array([name.startswith(EYE_SHAPES) for name in expression_names], bool)
@@ -274,7 +274,7 @@ class FaceFilter:
 
     def anew(self, first: Pose) -> FaceFilter:
         """A filter with the same settings that has seen nothing."""
-        return FaceFilter(*self._settings, first, self._anchor_mm)
+        return FaceFilter(*self._settings, first, self.anchor_mm)
 
     def __call__(self, sample: Sample) -> Sample:
         """Filter one frame.
@@ -287,12 +287,12 @@ class FaceFilter:
         if len(self._order) != len(sample.expression):  # of a model whose expressions have no names
             self._order = np.arange(len(sample.expression))
         seen = _signals_of(
-            sample.camera, pose.scale_px_per_mm, sample.expression, self._order, self._anchor_mm, self._unit_px
+            sample.camera, pose.scale_px_per_mm, sample.expression, self._order, self.anchor_mm, self._unit_px
         )
         rotation = self._rotation(pose.rotation, time_s)
         camera, expression = _put_together(
             self._signals(seen, time_s), rotation, sample.camera, pose.rotation, pose.scale_px_per_mm,
-            self._order, self._anchor_mm, self._unit_px,
+            self._order, self.anchor_mm, self._unit_px,
         )  # fmt: skip
         return Sample(camera, pose_from_camera(camera), expression, time_s)
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import numpy as np
 
+from tracker.aligner import Alignment, PointFilter
 from tracker.appearance import Appearance
 from tracker.blendshapes import Reading
 from tracker.compiling import njit
@@ -108,6 +109,8 @@ class Slot:
     good_frames: int = 0
     likeness: float = 1.0  # of the newest to those before
     filter: FaceFilter | None = None  # None: the next frame begins a new one
+    aligned: Alignment | None = None  # of the newest frame, where there is an aligner
+    points: tuple[FaceFilter, PointFilter] | None = None  # the filter of its points, and that which it goes with
     shape_mean: np.ndarray | None = None
     shape_weight: float = 0.0
     neutral: np.ndarray | None = None  # (N, 3) vertices of `neutral_shape`, baked once the shape has settled

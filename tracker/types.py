@@ -138,6 +138,8 @@ class FaceTrack:
     landmarks: np.ndarray  # (68, 3) float32, image px
     translation_mm: np.ndarray | None = None  # (3,) float32, camera space: x right, y up, z away from the camera
     irises: np.ndarray | None = None  # (2, 3) float32, image px, centres of the subject's right and left iris disc
+    landmark_spread_px: np.ndarray | None = None  # (68,) float32, expected distance of each from its true place
+    landmark_visible: np.ndarray | None = None  # (68,) float32, probability that nothing hides it
     blendshapes: dict[str, float] = field(default_factory=dict)  # by ARKit's names, [0, 1]
     vertices: np.ndarray | None = None  # (N, 3) float32, image px; only when asked for
     heads: Mapping[str, np.ndarray] = field(default_factory=dict)  # the network's other heads by name, (n,) float32

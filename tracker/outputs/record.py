@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tracker.types import FaceTrack, Frame
 
+PRECISION = ("landmark_spread_px", "landmark_visible")
 BOX, AXES = ("x0", "y0", "x1", "y1"), ("x", "y", "z")
 
 
@@ -40,7 +41,18 @@ def _face_record(face: FaceTrack) -> dict:
         "translation_mm": None if face.translation_mm is None else face.translation_mm.astype(float).round(2).tolist(),
         "landmarks": face.landmarks.astype(float).round(3).tolist(),
         "irises": None if face.irises is None else face.irises.astype(float).round(3).tolist(),
+        **_precision(face),
         "blendshapes": {name: round(weight, 4) for name, weight in face.blendshapes.items()},
+    }
+
+
+def _precision(face: FaceTrack) -> dict:
+    """What only an aligner knows of the landmarks; tables do not hold it."""
+    values = (face.landmark_spread_px, face.landmark_visible)
+    return {
+        name: value.astype(float).round(3).tolist()
+        for name, value in zip(PRECISION, values, strict=True)
+        if value is not None
     }
 
 
@@ -62,7 +74,8 @@ def columns(blendshapes: tuple[str, ...]) -> tuple[str, ...]:
 def rows(record: dict) -> list[dict]:
     """The rows of a record as a table, by `columns`: one a face, or one without a face; null values have no entry."""
     frame = {name: value for name, value in record.items() if name != "faces"}
-    return [frame | dict(_flat(face)) for face in record["faces"]] or [frame]
+    faces = ({name: value for name, value in face.items() if name not in PRECISION} for face in record["faces"])
+    return [frame | dict(_flat(face)) for face in faces] or [frame]
 
 
 def _flat(values: dict, path: str = "") -> Iterator[tuple[str, object]]:
