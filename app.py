@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
+
+if __name__ == "__main__":
+    # what nobody catches when Ctrl-C comes at a bad moment, as while the next module loads
+    sys.excepthook = lambda kind, *rest: os._exit(130) if kind is KeyboardInterrupt else sys.__excepthook__(kind, *rest)
+import signal
 
 SET_UP = "run `make setup`, then .venv/bin/python app.py, or pip install -r requirements.txt"
 # all end a run as Ctrl-C does
@@ -13,8 +17,6 @@ if __name__ == "__main__":
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # what the parent had ignored stays so
             signal.signal(number, lambda *_: os._exit(130))  # while the libraries load nothing is open yet
-    # what nobody catches when a signal comes at a bad moment
-    sys.excepthook = lambda kind, *rest: os._exit(130) if kind is KeyboardInterrupt else sys.__excepthook__(kind, *rest)
     if sys.version_info < (3, 11):  # noqa: UP036
         sys.exit(f"app.py: expected Python 3.11 or newer, found {sys.version.split()[0]}; {SET_UP}")
 
@@ -535,8 +537,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
             parser.error("--at names the frame that --export DIR writes, found no --export; add it")
         if args.at is not None and not 0 <= args.at < (args.max_frames or args.at + 1):
             parser.error(f"--at must be at least 0 and below --max-frames, got {args.at}")
-        if not 0 <= args.start < float("inf"):
-            parser.error(f"--start must be at least 0, got {args.start}")
+        if not 0 <= args.start <= 1e9:
+            parser.error(f"--start must be at least 0 and at most 1e9, got {args.start}")
     return args
 
 

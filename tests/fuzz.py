@@ -113,11 +113,14 @@ def damaged_run(seed: int, made: list[Path], folder: Path) -> list[str]:
     return ["-f", str(still), *networks, "--set", f"regressor.mesh={folder / 'face_model.npz'}", *log]
 
 
-VALUES = (
-    "0", "1", "-1", "0.5", "2", "7", "1e-9", "1e-300", "5e-324", "1e9", "-1e9", "1e10", "1e308", "1e999", "nan", "-inf",
-    "999999999", str(2**31), str(2**63), "9" * 400, "0x7fffffff", "true", "False", "", " ", "[]", "[1]", "{}", "{a=1}",
-    '""', '"x"', '"\\u0000"', "'", '"', "\x1b[31m", "é²\udcff", "1\n2", "1 # 2", "1979-05-27", "640x480", "1x1",
-    "99999x99999", '["CPUExecutionProvider"]', '["x"]', "[[[[[[[[", "weights/regressor.onnx", "/", ".", "medium",
+NUMBERS = (
+    "0", "1", "-1", "0.5", "2", "7", "60", "300", "0.01", "1e-9", "1e-300", "5e-324", "1e6", "1e9", "-1e9", "1e10",
+    "1e308", "1e999", "nan", "-inf", "1000", "999999999", str(2**31), str(2**63), "9" * 400, "0x7fffffff",
+)  # fmt: skip
+OTHERS = (
+    "true", "False", "", " ", "[]", "[1]", "{}", "{a=1}", '""', '"x"', '"\\u0000"', "'", '"', "\x1b[31m", "é²\udcff",
+    "1\n2", "1 # 2", "1979-05-27", "640x480", "1x1", "99999x99999", '["CPUExecutionProvider"]', '["x"]', "[[[[[[[[",
+    "weights/regressor.onnx", "/", ".", "medium",
 )  # fmt: skip
 OPTIONS = {
     "--max-frames": ("0", "1", "2", "-5", "1e3", "9" * 30, "x", ""),
@@ -139,7 +142,8 @@ def odd_run(seed: int, settings: list[str], clip: Path, folder: Path) -> list[st
     options = ["-f", str(clip), "--log", str(folder / "log.jsonl"), "--no-window"]
     for _ in range(rng.integers(1, 3)):
         if rng.random() < 0.75:
-            options += ["--set", f"{settings[rng.integers(0, len(settings))]}={VALUES[rng.integers(0, len(VALUES))]}"]
+            values = NUMBERS if rng.random() < 0.75 else OTHERS
+            options += ["--set", f"{settings[rng.integers(0, len(settings))]}={values[rng.integers(0, len(values))]}"]
         else:
             name = list(OPTIONS)[rng.integers(0, len(OPTIONS))]
             options += [name, OPTIONS[name][rng.integers(0, len(OPTIONS[name]))]]

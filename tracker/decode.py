@@ -29,6 +29,7 @@ HELD_PACKETS = 1000  # of a sound that jumped before the video did
 READ_FAILURES = 100  # in a row; a damaged place in a container makes one or two reads fail
 MOST_THREADS = 16  # more only cost memory; each holds frames
 REORDERED = 16  # frames that a decoder holds back at most to put them in order (H.264, HEVC)
+LAST_TICK = 2**62  # farther ahead no container can seek
 UNSPECIFIED = 2  # colour matrix, by the numbers of ITU-T H.273
 KNOWN_MATRICES = {1: 1, 4: 4, 5: 5, 6: 6, 7: 7, 9: 9, 10: 9}  # of H.273 -> swscale's
 FULL_RANGE = 2
@@ -215,7 +216,7 @@ class VideoDecoder:
     def seek(self, time_s: Fraction) -> None:
         """Go to a key frame before a time; afterwards `frames` begins there, or elsewhere where the file is odd."""
         with contextlib.suppress(av.error.FFmpegError):
-            self._container.seek(int(time_s / self.stream.time_base), stream=self.stream)
+            self._container.seek(min(int(time_s / self.stream.time_base), LAST_TICK), stream=self.stream)
 
     def begin_of(self, time_s: Fraction) -> int | None:
         """Decoding time of the last key frame at or before a time, found by reading up to it; None for the first."""

@@ -151,6 +151,8 @@ def test_start(clips, suffix, start_s):
 def test_start_behind_the_end(clip):
     with pytest.raises(SourceError, match=r"last frame, at 1\.969 s; start earlier"):
         open_source(str(clip), start_s=9.0)
+    with pytest.raises(SourceError, match="behind the last frame"):
+        open_source(str(clip), start_s=1e300)  # beyond 64 bits of ticks
 
 
 @pytest.mark.parametrize("count", [0, 1, 59, 60, 61])
