@@ -83,8 +83,9 @@ from tracker.files import check_targets, file_name, new_file, numbered_ends
 from tracker.kernels import load_kernels
 from tracker.loop import CameraConfig, FaceTracker, RegressorConfig
 from tracker.outputs.logs import LOGS, RecordLog, open_log
+from tracker.outputs.receiver import Sender
 from tracker.outputs.record import frame_record
-from tracker.outputs.senders import Sender, parse_receiver
+from tracker.outputs.senders import open_sender, parse_receiver, scheme_table
 from tracker.prefetch import prefetch
 from tracker.runtime import RuntimeConfig
 from tracker.smoothing import SmoothingConfig
@@ -457,7 +458,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         prog="app.py",
         usage="app.py -f SOURCE [options]\n       app.py --webcam [N] [options]",
         description="Real-time 3D face tracking: a video, images, a stream or a webcam in; drawn frames and data out.",
-        epilog=EXAMPLES,
+        epilog="\n  ".join([f"{EXAMPLES}\nschemes of --send, with their usual ports:", *scheme_table()]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"facet {__version__}")
@@ -500,7 +501,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="URL",
-        help="move avatars: osc://host:port (VMC) or osf://host:port (OpenSeeFace); may be repeated",
+        help="faces to another program, by one of the schemes below; may be repeated",
     )
     output.add_argument("--virtual-camera", action="store_true", help="drawn frames as a camera for other programs")
     output.add_argument("--sync", action="store_true", help="live input: show all frames with the same delay")
@@ -687,7 +688,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
             option = "--send" if args.send else "--virtual-camera"
             raise ConfigError(f"{option}: expected a video or a camera, found images")
         check_files(args, config, source, views)
-        senders = [parts.enter_context(Sender(url)) for url in args.send]
+        senders = [parts.enter_context(open_sender(url)) for url in args.send]
         tracker = parts.enter_context(contextlib.closing(build_tracker(config, stages, source.live)))
         out, renderer = Outputs(senders=senders), None
         if args.output or args.virtual_camera or wants_window:

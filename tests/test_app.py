@@ -185,7 +185,7 @@ def test_sending_that_fails_is_told_of_when_interrupted_too(networks, tmp_path):
 
 def test_receivers_that_are_none(empty_clip, networks):
     assert_one_line(
-        run("-f", empty_clip, "--send", "localhost:39539", *networks), 2, "localhost:39539", "osc://host:port"
+        run("-f", empty_clip, "--send", "localhost:39539", *networks), 2, "localhost:39539", "SCHEME://host:port"
     )
     unknown = run("-f", empty_clip, "--no-window", "--send", "osc://no-such-host.invalid:1", *networks)
     assert_one_line(unknown, 1, "no-such-host.invalid")

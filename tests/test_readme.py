@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
+from tracker.outputs.senders import SCHEMES
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -42,3 +43,8 @@ def test_options_named_in_the_readme_exist(option, path):
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(((?!http)[^)#]+)\)", README))))
 def test_links_lead_somewhere(path):
     assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_schemes_of_send_are_listed(name):
+    assert f"| `{name}://host:{SCHEMES[name].port}` |" in README

@@ -1,8 +1,9 @@
-"""What programs that animate avatars need of a face: gaze angles, quaternions, a number that stays."""
+"""What programs that animate avatars need of a face: angles, quaternions, where it has moved, which face it is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from tracker.types import FaceTrack
 
 # how far our face model turns an eyeball at a weight of 1
 LOOK_OUT_DEG, LOOK_UP_DEG, LOOK_DOWN_DEG = 30.0, 20.0, 25.0
+NOT_TRACKED = {"tongueOut": 0.0}  # the 52nd blendshape, which receivers expect
 KEPT_S = 3.0  # a face that is not seen keeps its number, as a lost track keeps its ID
 
 
@@ -32,6 +34,16 @@ def gaze_deg(weights: dict[str, float], side: str) -> tuple[float, float]:
     outwards = LOOK_OUT_DEG * (look("Out") - look("In"))
     # the subject's left is image right
     return (-outwards if side == "Left" else outwards), LOOK_DOWN_DEG * look("Down") - LOOK_UP_DEG * look("Up")
+
+
+def head_angles_deg(rotation: np.ndarray) -> tuple[float, float, float]:
+    """Yaw, pitch and roll of a head, (3, 3), for programs that turn it by yaw, then pitch, then roll.
+
+    The signs are those of `tracker.types`, where roll is the last: R = Ry(-yaw) Rx(pitch) Rz(roll).
+    """
+    (_, _, x), (sin_roll, cos_roll, down), (_, _, z) = np.asarray(rotation, float).tolist()
+    pitch = math.asin(min(max(-down, -1.0), 1.0))
+    return math.degrees(math.atan2(-x, z)), math.degrees(pitch), math.degrees(math.atan2(sin_roll, cos_roll))
 
 
 def quaternion(rotation: np.ndarray) -> np.ndarray:
@@ -66,3 +78,56 @@ class Numbers:
             del self._of[track], self._seen_s[track]
         by_id = {face.id: face for face in faces}
         return {number: by_id.get(track) for track, number in sorted(self._of.items(), key=lambda item: item[1])}
+
+
+class OneFace:
+    """The face for receivers that take one: the first, until it has not been seen for `KEPT_S`; then another."""
+
+    def __init__(self):
+        self._id: int | None = None
+        self._seen_s = -math.inf
+
+    def __call__(self, ids: Iterable[int], time_s: float) -> int | None:
+        """The ID of that face, of the IDs of a frame; None where it is not seen now."""
+        ids = sorted(ids)
+        if ids and self._id not in ids and (self._id is None or time_s - self._seen_s > KEPT_S):
+            self._id = ids[0]
+        if self._id not in ids:
+            return None
+        self._seen_s = time_s
+        return self._id
+
+    def of(self, faces: Iterable[FaceTrack], time_s: float) -> FaceTrack | None:
+        """The same, of the faces themselves."""
+        by_id = {face.id: face for face in faces}
+        return by_id.get(self(by_id, time_s))
+
+
+class Moved:
+    """How far a head has moved from where it was first seen."""
+
+    def __init__(self):
+        self._id: int | None = None
+        self._start = np.zeros(3)
+
+    def __call__(self, face: FaceTrack) -> np.ndarray:
+        """(3,) mm: to the subject's left, up, towards the camera; zeros where its place is not known."""
+        if face.translation_mm is None:
+            return np.zeros(3)
+        if face.id != self._id:
+            self._id, self._start = face.id, face.translation_mm
+        return (face.translation_mm - self._start).astype(float) * (1, 1, -1)
+
+
+class Weights:
+    """Blendshapes by ARKit's names, each within [0, 1]; what is missing counts as 0."""
+
+    def __init__(self, blendshapes: dict[str, float]):
+        self._blendshapes = blendshapes
+
+    def __call__(self, name: str) -> float:
+        return min(max(self._blendshapes.get(name, 0.0), 0.0), 1.0)
+
+    def mean(self, name: str) -> float:
+        """Of the left and the right one."""
+        return (self(f"{name}Left") + self(f"{name}Right")) / 2

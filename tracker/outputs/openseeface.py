@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 import struct
+import time
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
 
-from tracker.outputs.avatar import gaze_deg, quaternion
+from tracker.outputs.avatar import Numbers, gaze_deg, quaternion
 from tracker.types import FaceTrack, Frame
 
 FACES = 5  # in a datagram at most: 9 KB is the most that macOS sends
@@ -28,6 +29,17 @@ EYE_DEPTH = 0.385  # from the pupil to the middle of the eyeball, in distances o
 TO_ITS_HEAD = np.array([-1.0, 1.0, 1.0])
 TO_ITS_CAMERA = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 HEAD = struct.Struct("<di4fBf4f3f3f")
+
+
+class OpenSeeFace:
+    """The datagrams of all faces, each under a number of its own; none without a face."""
+
+    def __init__(self):
+        self._numbers = Numbers()
+
+    def __call__(self, frame: Frame, faces: tuple[FaceTrack, ...]) -> Iterator[bytes]:
+        seen = {number: face for number, face in self._numbers(faces, frame.time_s).items() if face}
+        return openseeface_packets(frame, seen, time.time())
 
 
 def openseeface_packets(frame: Frame, faces: dict[int, FaceTrack], now_s: float) -> Iterator[bytes]:

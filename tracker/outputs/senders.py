@@ -1,131 +1,77 @@
-"""Faces sent to other programs while they are tracked: UDP datagrams to one receiver."""
+"""`--send`: the schemes of its URLs. Another protocol is one more file and one more line of SCHEMES."""
 
 from __future__ import annotations
 
-import math
-import socket
-import time
-from collections.abc import Iterator
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from tracker.errors import ConfigError, SinkError
-from tracker.outputs.avatar import Numbers
-from tracker.outputs.openseeface import openseeface_packets
-from tracker.outputs.vmc import vmc_packets
-from tracker.types import FaceTrack, Frame
+from tracker.errors import ConfigError
+from tracker.outputs.ifacialmocap import IFacialMocap
+from tracker.outputs.livelink import LiveLink
+from tracker.outputs.openseeface import OpenSeeFace
+from tracker.outputs.opentrack import OpenTrack
+from tracker.outputs.receiver import Receiver, Scheme, Sender
+from tracker.outputs.udp import udp
+from tracker.outputs.vmc import BONES, NAMES, Vmc
+from tracker.outputs.vrchat import VrChat
 
-SCHEMES = ("osc", "osf")
-REFUSED_S = 2.0  # systems report refused datagrams to a sender at least once a second
-EXPECTED = "expected osc://host:port (VMC) or osf://host:port (OpenSeeFace)"
+SCHEMES = {
+    "osc": Scheme("VMC", 39540, "VSeeFace, Warudo, VNyan, EVMC4U", udp(Vmc), {"names": NAMES, "bones": BONES}),
+    "osf": Scheme("OpenSeeFace", 11573, "VSeeFace, Godot and Unity plug-ins", udp(OpenSeeFace)),
+    "livelink": Scheme("Live Link Face", 11111, "Unreal, VRCFaceTracking, Blender, Godot", udp(LiveLink)),
+    "ifacialmocap": Scheme("iFacialMocap", 49983, "VSeeFace, VNyan, VMagicMirror, Warudo", udp(IFacialMocap)),
+    "vrchat": Scheme("VRChat OSC", 9000, "VRChat: eyes, and avatars with v2 parameters", udp(VrChat)),
+    "opentrack": Scheme("opentrack UDP", 4242, "opentrack: games that follow the head", udp(OpenTrack)),
+}
 
 
-def parse_receiver(url: str) -> tuple[str, str, int]:
-    """The scheme, host and port of `--send`.
+def parse_receiver(url: str) -> Receiver:
+    """The parts of the URL of `--send`.
 
     Raises
     ------
     ConfigError
-        Where one of them is missing or unknown.
+        Where the scheme, the host or the port is missing or unknown, or an option is.
     """
+    expected = f"expected SCHEME://host:port, where SCHEME is one of {', '.join(SCHEMES)}"
     try:
         parts = urlsplit(url)
-        scheme, host, port = parts.scheme, parts.hostname, parts.port
-    except ValueError as error:  # a port that is none
-        raise ConfigError(f"--send {url}: {EXPECTED}; {error}") from error
-    more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
-    if scheme not in SCHEMES or not host or not port or more:
-        raise ConfigError(f"--send {url}: {EXPECTED}")
-    return scheme, host, port
+        name, host, port = parts.scheme, parts.hostname, parts.port
+        given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError as error:  # a port or a query that is none
+        raise ConfigError(f"--send {url}: {expected}; {error}") from error
+    more = parts.path.strip("/") or parts.fragment or "@" in parts.netloc
+    if name not in SCHEMES or not host or not port or more:
+        raise ConfigError(f"--send {url}: {expected}")
+    known = SCHEMES[name].options
+    options = {option: values[0] for option, values in known.items()}
+    for option, value in given:
+        if value not in known.get(option, ()):
+            choices = " and ".join(f"{option}={'|'.join(values)}" for option, values in known.items()) or "no option"
+            raise ConfigError(f"--send {url}: expected {choices} after the port, found {option}={value}")
+        options[option] = value
+    return Receiver(url, name, host, port, options)
 
 
-class Sender:
-    """Sends what is tracked to `url`, whether or not somebody listens; a context manager.
-
-    A datagram that cannot go out now is dropped: the next frame follows. `trouble` reports them.
-
-    Attributes
-    ----------
-    sent, dropped : how many datagrams
+def open_sender(url: str) -> Sender:
+    """The sender of a URL.
 
     Raises
     ------
     ConfigError
-        Where the URL names no receiver.
+        Where the URL names no receiver, or a library for its scheme is missing.
     SinkError
         Where its host is not known.
     """
+    receiver = parse_receiver(url)
+    return SCHEMES[receiver.scheme].open(receiver)
 
-    def __init__(self, url: str):
-        self._scheme, host, port = parse_receiver(url)
-        self._url, self._receiver, self._numbers = url, f"{host}, port {port}", Numbers()
-        self._told = 0  # number of the face that moves the avatar of VMC, which has one head
-        self.sent, self.dropped, self._reason = 0, 0, ""
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        except (OSError, UnicodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "no name of a host"
-            raise SinkError(f"--send {url}: {host} is not known here ({reason}); give a name or an address") from error
-        # most receivers listen to IPv4 alone, and localhost is both
-        family, kind, protocol, _, self._address = min(found, key=lambda one: one[0] != socket.AF_INET)
-        self._connected, self._refused_s = False, -math.inf
-        self._socket = socket.socket(family, kind, protocol)
-        self._socket.setblocking(False)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
 
-    def send(self, frame: Frame, faces: tuple[FaceTrack, ...]) -> None:
-        """Tell of the faces of a frame."""
-        for packet in self._packets(frame, faces):
-            try:
-                self._send(packet)
-                self.sent += 1
-            except OSError as error:
-                self._connected = False  # the next datagram looks for a way anew
-                self.dropped += 1
-                self._reason = error.strerror or str(error)
-
-    def _send(self, packet: bytes) -> None:
-        """Send a datagram. Only a connected socket learns that the receiver's machine refuses them."""
-        if not self._connected:
-            self._socket.connect(self._address)
-            self._connected = True
-        try:
-            self._socket.send(packet)
-        except (ConnectionRefusedError, ConnectionResetError):  # of an earlier datagram
-            self._refused_s = time.monotonic()
-            self._socket.send(packet)
-
-    def _packets(self, frame: Frame, faces: tuple[FaceTrack, ...]) -> Iterator[bytes]:
-        numbered = self._numbers(faces, frame.time_s)
-        if self._scheme == "osf":
-            seen = {number: face for number, face in numbered.items() if face}
-            return openseeface_packets(frame, seen, time.time())
-        if self._told not in numbered:
-            self._told = next(iter(numbered), 0)
-        return vmc_packets(frame.time_s, numbered.get(self._told))
-
-    @property
-    def status(self) -> str:
-        """Where datagrams go, and whether they are refused there now."""
-        if time.monotonic() - self._refused_s < REFUSED_S:
-            return (
-                f"--send {self._url}: no program receives at {self._receiver}; "
-                "start the receiving program, or give the port that it names"
-            )
-        return (
-            f"--send {self._url}: {self.sent} datagrams sent to {self._receiver}; "
-            "UDP does not report whether a program receives them"
-        )
-
-    @property
-    def trouble(self) -> str:
-        """What went wrong so far; empty where nothing did."""
-        if not self.dropped:
-            return ""
-        of = f"{self.dropped} of {self.sent + self.dropped} packets"
-        return f"--send {self._url}: {of} could not be sent ({self._reason}); check the address and the network"
-
-    def __enter__(self) -> Sender:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._socket.close()
+def scheme_table() -> list[str]:
+    """The schemes as aligned lines of text: URL with the usual port, protocol, programs, options."""
+    urls = {name: f"{name}://host:{scheme.port}" for name, scheme in SCHEMES.items()}
+    widths = max(map(len, urls.values())), max(len(scheme.protocol) for scheme in SCHEMES.values())
+    lines = []
+    for name, scheme in SCHEMES.items():
+        lines.append(f"{urls[name]:<{widths[0]}}  {scheme.protocol:<{widths[1]}}  {scheme.programs}")
+        lines += [f"{'':<{widths[0]}}  ?{option}={'|'.join(values)}" for option, values in scheme.options.items()]
+    return lines

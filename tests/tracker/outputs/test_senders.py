@@ -16,8 +16,11 @@ from tracker.errors import ConfigError, SinkError
 from tracker.morphable import load_face_model
 from tracker.outputs.avatar import KEPT_S, Numbers, gaze_deg, quaternion
 from tracker.outputs.openseeface import features, openseeface_packets
-from tracker.outputs.senders import REFUSED_S, Sender, parse_receiver
-from tracker.outputs.vmc import BUNDLE_BYTES, osc_message, vmc_packets
+from tracker.outputs.osc import BUNDLE_BYTES, osc_message
+from tracker.outputs.receiver import Scheme
+from tracker.outputs.senders import SCHEMES, open_sender, parse_receiver, scheme_table
+from tracker.outputs.udp import REFUSED_S, udp
+from tracker.outputs.vmc import vmc_packets
 from tracker.pose import rotation_from_angles
 from tracker.types import Frame
 from tracker.weights import ROOT
@@ -254,7 +257,7 @@ def test_a_receiver_gets_what_was_tracked():
         receiver.settimeout(5)
         before_s = time.time()
         for _ in range(2):  # a second run is later than the first, for receivers that take only what is new
-            with Sender(f"osf://localhost:{receiver.getsockname()[1]}") as sender:
+            with open_sender(f"osf://localhost:{receiver.getsockname()[1]}") as sender:
                 sender.send(frame(0), (face(),))
                 sender.send(frame(1), ())
                 sender.send(frame(2), (face(),))
@@ -274,7 +277,7 @@ def test_an_avatar_keeps_its_person():
             ok, _, *rest = messages([receiver.recv(65535)])
             return rest[0].params[5] if ok.params == [1] else None  # y of the quaternion: yaw
 
-        with Sender(f"osc://127.0.0.1:{receiver.getsockname()[1]}") as sender:
+        with open_sender(f"osc://127.0.0.1:{receiver.getsockname()[1]}") as sender:
             assert told(0.0) is None
             assert told(0.1, one, two) == pytest.approx(0)
             assert told(0.2, two) is None  # the first may come back
@@ -286,7 +289,7 @@ def test_localhost_is_the_address_that_receivers_listen_to(monkeypatch):
     real = socket.getaddrinfo
     ipv6 = (socket.AF_INET6, socket.SOCK_DGRAM, 17, "", ("::1", 9, 0, 0))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: [ipv6, *real("127.0.0.1", 9, **kwargs)])
-    with Sender("osc://localhost:9") as sender:
+    with open_sender("osc://localhost:9") as sender:
         assert sender._address == ("127.0.0.1", 9)
 
 
@@ -294,7 +297,7 @@ def test_nobody_who_listens_is_no_trouble():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    with Sender(f"osc://127.0.0.1:{port}") as sender:
+    with open_sender(f"osc://127.0.0.1:{port}") as sender:
         sender.send(frame(), (face(),))
         assert sender.status.endswith("UDP does not report whether a program receives them")
         assert f"sent to 127.0.0.1, port {port}" in sender.status
@@ -313,7 +316,7 @@ def test_nobody_who_listens_is_no_trouble():
 
 
 def test_packets_that_cannot_go_out_are_counted_and_told_of(monkeypatch):
-    sender = Sender("osf://127.0.0.1:9")
+    sender = open_sender("osf://127.0.0.1:9")
     sender.send(frame(), (face(),))
 
     class Down:
@@ -344,15 +347,51 @@ def test_packets_that_cannot_go_out_are_counted_and_told_of(monkeypatch):
     ],
 )
 def test_addresses_that_are_none(url):
-    with pytest.raises(ConfigError, match="osc://host:port"):
+    with pytest.raises(ConfigError, match="SCHEME://host:port, where SCHEME is one of osc, osf"):
         parse_receiver(url)
 
 
+@pytest.mark.parametrize(
+    "query", ["names=vrm2", "names=", "names", "name=arkit", "names=arkit&bones=none", "bones=head&names=ARKIT"]
+)
+def test_options_that_are_none(query):
+    with pytest.raises(ConfigError, match=r"expected names=arkit\|vrm0\|vrm1\|all and bones=head\|all|SCHEME://"):
+        parse_receiver(f"osc://a:1?{query}")
+
+
+def test_options_have_their_defaults():
+    assert parse_receiver("osc://a:1").options == {"names": "arkit", "bones": "head"}
+    assert parse_receiver("osc://a:1?bones=all").options == {"names": "arkit", "bones": "all"}
+    with pytest.raises(ConfigError, match="expected no option after the port, found names=arkit"):
+        parse_receiver("osf://a:1?names=arkit")
+
+
+def test_another_protocol_is_one_line(monkeypatch):
+    class Frames:
+        def __init__(self, unit):
+            self._unit = unit
+
+        def __call__(self, frame, faces):
+            yield f"{frame.index} {self._unit} {len(faces)}".encode()
+
+    scheme = Scheme("frames", 4000, "nobody", udp(Frames), {"unit": ("frame", "image")})
+    monkeypatch.setitem(SCHEMES, "frames", scheme)
+    assert scheme_table()[-2].split() == ["frames://host:4000", "frames", "nobody"]
+    assert scheme_table()[-1].split() == ["?unit=frame|image"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(5)
+        with open_sender(f"frames://127.0.0.1:{receiver.getsockname()[1]}?unit=image") as sender:
+            sender.send(frame(7), (face(),))
+        assert receiver.recv(99) == b"7 image 1"
+
+
 def test_addresses_with_numbers_in_brackets():
-    assert parse_receiver("osf://[::1]:11573") == ("osf", "::1", 11573)
+    receiver = parse_receiver("osf://[::1]:11573")
+    assert (receiver.scheme, receiver.host, receiver.port) == ("osf", "::1", 11573)
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", 70 * "a" + ".local"])
 def test_a_host_that_does_not_exist(host):
     with pytest.raises(SinkError, match=host):
-        Sender(f"osc://{host}:39539")
+        open_sender(f"osc://{host}:39539")
