@@ -13,6 +13,7 @@ from tracker.weights import load_arrays
 
 # Softness with which the contour point is chosen from its line, mm: neighbours blend, so that it never jumps.
 CONTOUR_SOFTNESS_MM = 1.0
+LARGEST_MM = 1e6  # of a face model in any unit; damaged ones have larger numbers, or none
 NO_UV = np.zeros((0, 2), np.float32)
 
 
@@ -329,9 +330,14 @@ def _assemble(mean, shape_basis, shape_mm, start, vertex, delta, triangles, land
         "landmark_vertices": landmark_vertices,
         "expression_vertex": vertex,
         "contour_edges": edges,
+        "light_triangles": rest.get("light_triangles", triangles),
     }.items():
         if indices.size and not 0 <= indices.min() <= indices.max() < count:
             raise ValueError(f"{name}: expected indices below {count}, got {indices.min()} to {indices.max()}")
+    lengths = {"mean": mean, "shape_basis": shape.step_mm, "expression_delta": delta, "contour_share": share}
+    for name, values in lengths.items():
+        if not (np.abs(values) < LARGEST_MM).all():  # nor is nan
+            raise ValueError(f"{name}: expected numbers below {LARGEST_MM}, got larger ones or none")
     if len(vertex) != len(delta) or start[0] != 0 or start[-1] != len(vertex) or (np.diff(start) < 0).any():
         raise ValueError(f"expression_start: expected 0 to {len(vertex)} ascending, with as many deltas as vertices")
 

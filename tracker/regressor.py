@@ -130,6 +130,8 @@ class Regressor:
         ------
         ValueError
             If the crops have another shape or type.
+        WeightsError
+            If the network gives numbers that are not finite.
         """
         if crops.ndim != 4 or crops.shape[1:] != (self.size, self.size, 3) or crops.dtype != np.uint8:
             raise ValueError(f"crops: expected (B, {self.size}, {self.size}, 3) uint8, got {crops.shape} {crops.dtype}")
@@ -145,6 +147,8 @@ class Regressor:
             first = self._beside.submit(self._session.run, crops=crops[:half])
             second = self._session.run(crops=crops[half:])
             params = np.concatenate(first.result() + second)
+        if not np.isfinite(params).all():
+            raise WeightsError(f"{self._session.path}: expected finite numbers, found others; use another network")
         cameras, shapes, expressions, scores, others = self._translate(params)
         return [
             FaceParams(

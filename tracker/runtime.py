@@ -53,13 +53,14 @@ class Session:
 
     Attributes
     ----------
+    path : its file
     provider : the execution provider in use
     inputs, outputs : names to shapes; a free dimension is None
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, path: Path):
         self._session = session
-        self._path = path
+        self.path = path
         self.provider: str = session.get_providers()[0]
         self.inputs = {i.name: _shape(i.shape) for i in session.get_inputs()}
         self.outputs = {o.name: _shape(o.shape) for o in session.get_outputs()}
@@ -87,12 +88,12 @@ class Session:
             for name, shape in expected.items():
                 if name not in found:
                     raise WeightsError(
-                        f"{self._path}: expected an {what} {name}, found {', '.join(found)}; "
+                        f"{self.path}: expected an {what} {name}, found {', '.join(found)}; "
                         "the file and its manifest do not belong together"
                     )
                 if not _fits(found[name], shape):
                     raise WeightsError(
-                        f"{self._path}: expected {what} {name} of shape {shape}, found {found[name]}; "
+                        f"{self.path}: expected {what} {name} of shape {shape}, found {found[name]}; "
                         "the file and its manifest do not belong together"
                     )
 

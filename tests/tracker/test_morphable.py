@@ -208,6 +208,12 @@ def test_missing_and_damaged_files(tmp_path, packed):
         ("contour_edges", lambda a: a + 60000),
         ("shape", lambda a: a[:, :-1]),
         ("mean", lambda a: a[:100]),
+        ("light_triangles", lambda a: a.astype(int) + 60000),
+        ("mean", lambda a: np.full_like(a, 1e30)),
+        ("mean", lambda a: np.full_like(a, np.nan)),
+        ("shape_scale", lambda a: np.full_like(a, np.nan)),
+        ("expression_scale", lambda a: np.full_like(a, np.inf)),
+        ("contour_share", lambda a: np.full_like(a, np.nan)),
     ],
 )
 def test_hostile_arrays_never_reach_the_kernels(tmp_path, packed, name, change):

@@ -206,3 +206,13 @@ def test_a_manifest_that_does_not_fit(tmp_path, numbers, values):
 
 def test_shape_energy_is_the_mean_square():
     assert Regressor.shape_energy(np.array([1.0, -3.0])) == 5.0
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_network_whose_numbers_are_not_finite(number, count, tmp_path):
+    numbers = facet_numbers(np.eye(3))
+    numbers[3] = number
+    regressor = open_regressor(tmp_path, [np.zeros_like(numbers), numbers], **FACET)
+    with pytest.raises(WeightsError, match=r"net\.onnx: expected finite numbers"):
+        regressor(np.zeros((count, 16, 16, 3), np.uint8))
