@@ -18,7 +18,7 @@ SUBJECT = "facet"
 DEVICE = "00000000-0000-4000-8000-000000FACE70"  # 36 characters: readers cut at fixed offsets
 EYE = ("EyeBlink", "EyeLookDown", "EyeLookIn", "EyeLookOut", "EyeLookUp", "EyeSquint", "EyeWide")
 SIDES = ("Left", "Right")
-NAMES = (
+SHAPES = (
     *(name + side for side in SIDES for name in EYE),
     *("JawForward", "JawLeft", "JawRight", "JawOpen"),
     *("MouthClose", "MouthFunnel", "MouthPucker", "MouthLeft", "MouthRight"),
@@ -27,6 +27,9 @@ NAMES = (
     *(f"Mouth{name}{side}" for name in ("Press", "LowerDown", "UpperUp") for side in SIDES),
     *("BrowDownLeft", "BrowDownRight", "BrowInnerUp", "BrowOuterUpLeft", "BrowOuterUpRight"),
     *("CheekPuff", "CheekSquintLeft", "CheekSquintRight", "NoseSneerLeft", "NoseSneerRight", "TongueOut"),
+)  # ARKit's blendshapes
+NAMES = (
+    *SHAPES,
     *(part + angle for part in ("Head", "LeftEye", "RightEye") for angle in ("Yaw", "Pitch", "Roll")),
 )
 

@@ -13,12 +13,14 @@ from tracker.outputs.receiver import Receiver, Scheme, Sender
 from tracker.outputs.udp import udp
 from tracker.outputs.vmc import BONES, NAMES, Vmc
 from tracker.outputs.vrchat import VrChat
+from tracker.outputs.vts import VTubeStudio
 
 SCHEMES = {
     "osc": Scheme("VMC", 39540, "VSeeFace, Warudo, VNyan, EVMC4U", udp(Vmc), {"names": NAMES, "bones": BONES}),
     "osf": Scheme("OpenSeeFace", 11573, "VSeeFace, Godot and Unity plug-ins", udp(OpenSeeFace)),
     "livelink": Scheme("Live Link Face", 11111, "Unreal, VRCFaceTracking, Blender, Godot", udp(LiveLink)),
     "ifacialmocap": Scheme("iFacialMocap", 49983, "VSeeFace, VNyan, VMagicMirror, Warudo", udp(IFacialMocap)),
+    "vts": Scheme("VTube Studio API", 8001, "VTube Studio (Live2D), as a plug-in", VTubeStudio),
     "vrchat": Scheme("VRChat OSC", 9000, "VRChat: eyes, and avatars with v2 parameters", udp(VrChat)),
     "opentrack": Scheme("opentrack UDP", 4242, "opentrack: games that follow the head", udp(OpenTrack)),
 }
