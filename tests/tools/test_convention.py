@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import material as need_material
-from tools.data import convention
+from tools.data import anatomical, convention
 from tools.face_model.anatomy import LIPS, anatomical_points
 from tracker.mirror import FIXED, MIRROR_68
 from tracker.morphable import load_face_model
@@ -112,3 +112,36 @@ def test_lids_meet_in_a_blink(model):
         apart = abs(shut[upper - FIXED, 1] - shut[lower - FIXED, 1])
         assert apart < 0.15 * gap(still, upper, lower)
     assert gap(shut, 44, 46) == pytest.approx(gap(still, 44, 46), abs=0.5)
+
+
+def test_labels_of_a_turned_face_are_the_models_where_the_photographs_are(model):
+    rng = np.random.default_rng(0)
+    count = 4
+    camera = np.zeros((count, 2, 3, 4), np.float32)
+    camera[:, :, [0, 1, 2], [0, 1, 2]] = (0.6, -0.6, 0.6)
+    camera[:, :, :2, 3] = 100
+    coefficients = np.zeros((count, 2, model.shape_count + model.expression_count), np.float32)
+    coefficients[:, :, : model.shape_count] = rng.normal(0, 0.5, (count, 1, model.shape_count))
+    turned_camera = camera.copy()
+    angle = np.radians(40)
+    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    turned_camera[..., :3] = camera[..., :3] @ turn
+    blinked = coefficients.copy()
+    blinked[:, :, model.shape_count + model.expression_names.index("eyeBlink_R")] = 1
+    fits = {"camera": camera, "coefficients": coefficients}
+    table = {"source": np.arange(count), "camera": turned_camera, "coefficients": blinked}
+    places, _ = anatomical._on_model(model, camera[:, 0].astype(float), coefficients[:, 0])
+    ones = np.ones(places.shape[:2], np.float32)
+    exact = anatomical.Points(places[..., :2].astype(np.float32), ones, 0 * ones, ones)
+    expected, _ = anatomical._on_model(model, turned_camera[:, 0].astype(float), blinked[:, 0])
+    found = anatomical.turned(table, fits, exact)
+    np.testing.assert_allclose(found.points, expected[..., :2], atol=1e-3)
+    assert (found.weight[:, 85] == 0).all() and (found.weight[:, 86] > 0).all()  # the right iris is hidden
+    # a label that lies beside the mesh stays beside it, in the foreshortening of the turn
+    beside = exact.points.copy()
+    beside[:, 30] += (3.0, 2.0)
+    beside[:, 37] += (3.0, 2.0)
+    found = anatomical.turned(table, fits, anatomical.Points(beside, ones, 0 * ones, ones))
+    shift = found.points - expected[..., :2]
+    np.testing.assert_allclose(shift[:, 30], [[3 * np.cos(angle), 2.0]] * count, atol=1e-3)
+    np.testing.assert_allclose(shift[:, 37], 0, atol=1e-3)

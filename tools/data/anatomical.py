@@ -19,7 +19,7 @@ from tools.face_model.anatomy import anatomical_points
 from tracker.aligner import COUNT, IRISES, JAW
 from tracker.crop import cut
 from tracker.mirror import MIRROR_68
-from tracker.morphable import load_face_model
+from tracker.morphable import MorphableModel, load_face_model
 from tracker.weights import ROOT
 
 MIRROR = np.r_[MIRROR_68, np.arange(84, 67, -1), 86, 85]
@@ -34,6 +34,8 @@ ANNOTATED_SHARE[:17], ANNOTATED_SHARE[17:36] = 0.5, 0.3
 ANNOTATED_SHARE[[36, 39, 42, 45]], ANNOTATED_SHARE[48:60] = 0.2, 0.2
 HIDDEN_BY_MASK = np.r_[2:15, 30:36, 48:68, 68:85]
 DEPTH_KNOWN = np.r_[17:68]
+SHUT = 0.6  # from here on the irises are hidden
+TURNED_WEIGHT = 0.4  # of faces turned in 3D: their fits are not exact
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +94,7 @@ def photographs(table: dict) -> Points:
     weight = np.tile(((NOISE_SHARE / noise) ** 2)[:, None], (1, COUNT))
     weight[:, :17] *= 0.5
     weight[:, JAW] = 0
-    weight[:, IRISES] *= ((yaw < MESH_YAW_DEG) & meshed)[:, None] * (np.nan_to_num(table["blink"], nan=1) < 0.6)
+    weight[:, IRISES] *= ((yaw < MESH_YAW_DEG) & meshed)[:, None] * (np.nan_to_num(table["blink"], nan=1) < SHUT)
     masked = table["group"] == "masked"
     weight[np.ix_(masked, HIDDEN_BY_MASK)] *= 0.2
     weight[:, 36:48] *= np.where(yaw > OTHER_YAW_DEG, 0.3, 1)[:, None]  # of profiles nobody saw the lids
@@ -140,36 +142,70 @@ def rendered(table: dict) -> Points:
     table : the arrays of rendered.npz
     """
     model = load_face_model(ROOT / "weights" / "face_model.npz")
-    inner = anatomical_points(model)
-    camera, coefficients = table["camera"].astype(np.float64), table["coefficients"]
-    count = len(camera)
-    placed = np.zeros((count, COUNT, 3))
+    places, vertices = _on_model(model, table["camera"].astype(np.float64), table["coefficients"])
+    seen = np.unpackbits(table["visible"], axis=1)[:, : len(model.mean)]
+    visible = np.full(places.shape[:2], np.nan)
+    visible[:, 17:] = seen[:, vertices[17:]]
+    weight = np.ones(places.shape[:2])
+    weight[:, IRISES] = _blinks(model, table["coefficients"]) < SHUT
+    depth = places[..., 2] - places[:, 17:68, 2].mean(axis=1, keepdims=True)
+    return Points(*(a.astype(np.float32) for a in (places[..., :2], weight, depth, visible)))
+
+
+def turned(table: dict, fits: dict, known: Points) -> Points:
+    """Points of the faces that `tools.data.build turned` made: the photograph's labels, moved with the fitted mesh.
+
+    What a label lies off the mesh it keeps, as the photograph's pixels do; of lids the less the more they are shut.
+
+    Parameters
+    ----------
+    table, fits : the arrays of turned.npz and fits.npz
+    known : the labels of the photographs
+    """
+    model = load_face_model(ROOT / "weights" / "face_model.npz")
+    source = table["source"]
+    camera, coefficients = fits["camera"][source, 0].astype(np.float64), fits["coefficients"][source, 0]
+    before, _ = _on_model(model, camera, coefficients)
+    off = known.points[source] - before[..., :2]
+    off[:, :17], off[:, JAW] = 0, 0  # these slide, or no photograph tells them
+    off[known.weight[source] == 0] = 0
+    new_camera, new_coefficients = table["camera"][:, 0].astype(np.float64), table["coefficients"][:, 0]
+    places, _ = _on_model(model, new_camera, new_coefficients)
+    shut = _blinks(model, new_coefficients)
+    for eye, points in enumerate((range(36, 42), range(42, 48))):
+        off[:, list(points)] *= 1 - shut[:, eye, None, None]
+    # the shift in mm that looks like `off` in the photograph, seen by the new camera
+    back = np.linalg.pinv(camera[:, :2, :3])
+    places[..., :2] += np.einsum("nij,njk,npk->npi", new_camera[:, :2, :3], back, off)
+    weight = TURNED_WEIGHT * np.where(known.weight[source] == 0, 1, known.weight[source])
+    weight[:, IRISES] *= shut < SHUT
+    depth = places[..., 2] - places[:, 17:68, 2].mean(axis=1, keepdims=True)
+    visible = np.full(places.shape[:2], np.nan)
+    return Points(*(a.astype(np.float32) for a in (places[..., :2], weight, depth, visible)))
+
+
+def _on_model(model: MorphableModel, camera: np.ndarray, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The points of faces of the model, (n, 87, 3) px, and the vertex of each, (87,), of 0-16 that of the fixed jaw."""
+    inner, count = anatomical_points(model), len(camera)
+    jaw = model.landmark_vertices[:17]
+    rows = np.concatenate([model.shape_basis[:, jaw], _expression_rows(model, jaw)])
+    places = np.zeros((count, COUNT, 3))
 
     def project(points):
         return np.einsum("nij,nkj->nki", camera[:, :, :3], points) + camera[:, None, :, 3]
 
-    def vertices_at(rows):
-        flat = np.concatenate([model.shape_basis[:, rows], _expression_rows(model, rows)]).reshape(
-            coefficients.shape[1], -1
-        )
-        return model.mean[rows] + (coefficients @ flat).reshape(count, len(rows), 3)
-
-    inner_points = project(inner(coefficients))
-    placed[:, 17:68], placed[:, IRISES] = inner_points[:, :51], inner_points[:, 51:]
-    jaw = model.landmark_vertices[:17]
-    placed[:, JAW] = project(vertices_at(jaw))
+    placed = project(inner(coefficients))
+    places[:, 17:68], places[:, IRISES] = placed[:, :51], placed[:, 51:]
+    places[:, JAW] = project(model.mean[jaw] + (coefficients @ rows.reshape(len(rows), -1)).reshape(count, 17, 3))
     halves = np.split(coefficients, [model.shape_count], axis=1)
-    placed[:, :17] = [model.landmarks(c, *face)[:17] for c, *face in zip(camera, *halves, strict=True)]
-    seen = np.unpackbits(table["visible"], axis=1)[:, : len(model.mean)]
-    visible = np.full((count, COUNT), np.nan)
-    visible[:, 17:68], visible[:, IRISES] = seen[:, inner.vertices[:51]], seen[:, inner.vertices[51:]]
-    visible[:, JAW] = seen[:, jaw]
+    places[:, :17] = [model.landmarks(c, *face)[:17] for c, *face in zip(camera, *halves, strict=True)]
+    return places, np.concatenate([jaw, inner.vertices[:51], jaw, inner.vertices[51:]])
+
+
+def _blinks(model: MorphableModel, coefficients: np.ndarray) -> np.ndarray:
+    """(n, 2) how shut the right and the left eye are."""
     names = list(model.expression_names)
-    blinks = coefficients[:, [model.shape_count + names.index(f"eyeBlink_{side}") for side in "RL"]]
-    weight = np.ones((count, COUNT))
-    weight[:, IRISES] = blinks < 0.6
-    depth = placed[..., 2] - placed[:, 17:68, 2].mean(axis=1, keepdims=True)
-    return Points(*(a.astype(np.float32) for a in (placed[..., :2], weight, depth, visible)))
+    return coefficients[:, [model.shape_count + names.index(f"eyeBlink_{side}") for side in "RL"]]
 
 
 def _expression_rows(model, rows) -> np.ndarray:

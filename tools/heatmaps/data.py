@@ -26,7 +26,7 @@ HIDDEN_WEIGHT = 0.3  # of the place of a point that an occluder hides
 UNKNOWN = 2  # in the map of the visible face
 
 
-SOURCES = ("photographs", "portraits", "rendered")
+SOURCES = ("photographs", "portraits", "turned", "rendered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def sources(data: Path, names) -> dict[str, Source]:
     TrainingError
         If a file is missing.
     """
-    for name in ("faces", "anatomical", *(name for name in names if name == "rendered")):
+    for name in ("faces", "anatomical", *(name for name in names if name in ("turned", "rendered"))):
         if not (data / f"{name}.npz").exists():
             raise TrainingError(f"{data}: expected {name}.npz, found none; run python -m tools.data.build {name}")
     table, known = read(data / "faces.npz"), Points(**read(data / "anatomical.npz"))
@@ -102,6 +102,11 @@ def sources(data: Path, names) -> dict[str, Source]:
     count = len(portraits.points)
     images = images_of(data / "portraits.u8", PORTRAIT_PX)
     found["portraits"] = Source(images, portraits, None, np.arange(count), np.ones(count))
+    if "turned" in names:
+        moved = anatomical.turned(read(data / "turned.npz"), read(data / "fits.npz"), known)
+        count = len(moved.points)
+        images = images_of(data / "turned.u8", SIZE_PX)
+        found["turned"] = Source(images, moved, None, np.arange(count), np.ones(count))
     if "rendered" in names:
         table = read(data / "rendered.npz")
         rows = np.arange(len(table["yaw_deg"]) - HELD_OUT_RENDERED)
