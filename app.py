@@ -82,9 +82,10 @@ from tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError, 
 from tracker.files import check_targets, file_name, new_file, numbered_ends
 from tracker.kernels import load_kernels
 from tracker.loop import CameraConfig, FaceTracker, RegressorConfig
-from tracker.outputs.logs import LOGS, RecordLog, open_log
+from tracker.outputs.logs import LOGS, log_format, open_log
 from tracker.outputs.receiver import Sender
 from tracker.outputs.record import frame_record
+from tracker.outputs.record_log import RecordLog
 from tracker.outputs.senders import open_sender, parse_receiver, scheme_table
 from tracker.prefetch import prefetch
 from tracker.runtime import RuntimeConfig
@@ -490,7 +491,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--renderer", choices=("auto", "gl", "cpu"), default="auto", help="default auto: the faster one on this machine"
     )
     output.add_argument(
-        "--log", type=path_option, metavar="PATH", help="data of every frame: a .jsonl, .csv or .parquet file"
+        "--log", type=path_option, metavar="PATH", help=f"data of every frame: {', '.join(LOGS)}"
     )
     output.add_argument(
         "--export", type=path_option, metavar="DIR", help="meshes of every face, .obj, .ply and .glb; of a video: --at"
@@ -556,8 +557,8 @@ def check_outputs(args: argparse.Namespace) -> None:
     """Wrong endings and addresses are told before anything is opened."""
     for url in args.send:
         parse_receiver(url)
-    if args.log and args.log.suffix.lower() not in LOGS:
-        raise ConfigError(f"--log {args.log}: expected a name that ends in {', '.join(LOGS)}")
+    if args.log:
+        log_format(args.log)
     if args.profile and not args.profile.lower().endswith(".json"):
         raise ConfigError(f"--profile {args.profile}: expected a name that ends in .json")
     if args.output and args.output.suffix and not args.output.is_dir():

@@ -10,8 +10,10 @@ import pytest
 
 from tests.render.heads import egg, place
 from tracker.errors import ConfigError, SinkError
-from tracker.outputs.logs import GROUP_ROWS, LOGS, open_log
+from tracker.outputs.logs import LOGS, open_log
 from tracker.outputs.record import columns, frame_record, rows
+from tracker.outputs.record_log import TextTable
+from tracker.outputs.tables import GROUP_ROWS
 from tracker.types import Frame
 
 NAMES = ("eyeBlinkLeft", "jawOpen")
@@ -209,3 +211,22 @@ def test_a_file_named_like_a_temporary_one_stays(tmp_path, name):
         log.write(record_of(0))
     assert (tmp_path / name).read_bytes() == b"mine"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_another_format_is_one_line(tmp_path, monkeypatch):
+    class Names(TextTable):
+        columns = ("frame",)
+
+        def rows(self, record):
+            yield {"frame": record["frame"]}
+
+    monkeypatch.setitem(LOGS, ".names.csv", Names)
+    write(tmp_path / "a.names.csv", [record_of(3), record_of(4)])
+    assert (tmp_path / "a.names.csv").read_text().split() == ["frame", "3", "4"]
+
+
+@pytest.mark.parametrize("name", ["log", "log.txt", "csv", "log.csv.gz", ".parquet.x"])
+def test_endings_that_are_none(tmp_path, name):
+    with pytest.raises(ConfigError, match=r"ends in .jsonl, .csv, .parquet, .livelink.csv, .openface.csv"):
+        open_log(tmp_path / name, NAMES)
+    assert not list(tmp_path.iterdir())
