@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -28,6 +29,8 @@ TILE_OVERLAP = 1.2
 TILE_EDGE_PX = 4  # of the input; a box so near to an edge inside the image is of a face that another tile shows whole
 # of the overview against the input; with less, all faces fit into what the network learnt
 MIN_OVERVIEW_SHRINKAGE = 1.75
+# from one overview to the next: the network learnt faces of a range of sizes that is larger
+OVERVIEW_STEP = 4.0
 # of min_face_px: the network was not asked for faces lower than this and guesses
 LOWEST_SHARE = 0.6
 
@@ -37,7 +40,7 @@ class DetectorConfig:
     """What counts as a face."""
 
     weights: Annotated[str, "file of the detector network"] = "weights/detector.onnx"
-    min_score: Annotated[float, "a detection with a lower score is dropped, 0 to 1"] = 0.5
+    min_score: Annotated[float, "a detection with a lower score is dropped, 0 to 1"] = 0.3
     # the image is resized, at most to twice its size, until such a face is the smallest that the network can detect
     min_face_px: Annotated[float, "smallest face to detect, px; time grows with 1 / min_face_px^2"] = 40.0
 
@@ -144,8 +147,7 @@ class FaceBoxes:
             to_image, edge_px = 1 / scale, 1.0
         else:
             boxes, scores = self._from_tiles(image, scale)
-            overview = limits.overview_px / max(width, height)
-            if 0 < overview < scale / MIN_OVERVIEW_SHRINKAGE:
+            for overview in self._overviews(scale, max(width, height)):
                 large, sure = self._from_graph(image, overview)
                 seen = (large[:, 3] - large[:, 1]) * overview >= limits.overview_face_px
                 boxes, scores = np.concatenate([boxes, large[seen]]), np.concatenate([scores, sure[seen]])
@@ -191,6 +193,13 @@ class FaceBoxes:
         good = scores > self._config.min_score
         back = np.array([image.shape[1] / resized.shape[1], image.shape[0] / resized.shape[0]] * 2, np.float32)
         return boxes[good] * back, scores[good]
+
+    def _overviews(self, scale: float, longer_px: int) -> Iterator[float]:
+        """Scales at which faces are looked for that are larger in the input than those the network learnt."""
+        smallest = self._limits.overview_px / longer_px
+        while 0 < smallest < scale / MIN_OVERVIEW_SHRINKAGE:
+            scale = max(scale / OVERVIEW_STEP, smallest)
+            yield scale
 
     def input_scale(self, width: int, height: int) -> float:
         """Side of the network's input / side of the image, before rounding to whole pixels."""

@@ -7,7 +7,7 @@ import sys
 
 PARTS = (
     "landmarks", "delineated", "labels", "pose", "blendshapes", "blink", "brows", "score", "jitter", "lag", "steady",
-    "scenarios", "detector", "table",
+    "scenarios", "detector", "acquisition", "table",
 )  # fmt: skip
 
 

@@ -53,9 +53,10 @@ def roi_from_box(box: Box, spec: CropSpec) -> Roi:
     size = spec.box_scale * mean_px
     if spec.style == "upstream":
         size = int(size)
-    x = (box.x_min + box.x_max) / 2
-    y = (box.y_min + box.y_max) / 2 + spec.box_shift_y * mean_px
-    return Roi(float(x - size / 2), float(y - size / 2), float(size))
+    down, roll = spec.box_shift_y * mean_px, math.radians(box.roll_deg)
+    x = (box.x_min + box.x_max) / 2 + down * math.sin(roll)
+    y = (box.y_min + box.y_max) / 2 + down * math.cos(roll)
+    return Roi(float(x - size / 2), float(y - size / 2), float(size), box.roll_deg)
 
 
 def roi_from_landmarks(points: np.ndarray, spec: CropSpec, roll_deg: float = 0.0, seen_in: Roi | None = None) -> Roi:

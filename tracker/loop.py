@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
 
+from tracker.acquisition import QUARTER_TURNS, turned_boxes, whole_boxes
 from tracker.aligner import IRISES, Aligner, Alignment, PointFilter, placed
 from tracker.appearance import mean_thumbnail, thumbnail
 from tracker.arkit import ArkitBlendshapes
@@ -19,7 +20,7 @@ from tracker.cuts import CutDetector
 from tracker.errors import ConfigError
 from tracker.expression import ExpressionSolver
 from tracker.fitting import LandmarkFitter
-from tracker.looks import mean_of, unzoomed
+from tracker.looks import fit_score, mean_of, spread_of, unzoomed
 from tracker.mirror import FIXED, Mirror
 from tracker.morphable import MorphableModel, load_face_model, project
 from tracker.pose import model_to_image, pose_from_camera, translation_mm
@@ -37,6 +38,7 @@ from tracker.tracks import (
     is_plausible,
     judge,
     rectangle_of,
+    starts_track,
 )
 from tracker.types import Box, Detector, FaceParams, FaceTrack, Frame, Roi, TrackState
 from tracker.weights import find_entry
@@ -46,6 +48,8 @@ from tracker.weights import find_entry
 ROLL_GAIN, PLACE_GAIN, SIZE_GAIN, CALM_SHARE = 0.5, 0.5, 0.3, 0.05
 # a new face is looked at in crops so many times as large as the one that would follow it, each mirrored, too
 CLOSE_ZOOMS = (0.95, 1.05)
+# below this probability of being right, fits to a head that is rolled otherwise are compared
+SURE_FIT = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +191,7 @@ class FaceTracker:
         self._is_cut = CutDetector()
         self._detected_s: float | None = None
         self._wants_detection = False
+        self._searches = 0  # in turned images since the last first frame
 
     def redetect(self) -> None:
         """Run the detector in the next frame and start all tracks anew."""
@@ -245,6 +250,8 @@ class FaceTracker:
         doubtful = self._follow(frame)
         if doubtful or self._detection_is_urgent():
             self._seed(frame, self._run_detector(frame), doubtful)
+            if not self._tracks.active:
+                self._seed_turned(frame)
         elif self._newcomers is not None:
             if self._newcomers.done():
                 boxes, self._newcomers = self._newcomers.result(), None
@@ -293,7 +300,8 @@ class FaceTracker:
 
     def _seed(self, frame: Frame, boxes: Sequence[Box], doubtful: Sequence[Slot]) -> None:
         """End the doubtful tracks that no box confirms; start tracks on boxes without one."""
-        wrong = compare_with(boxes, self._tracks.active, frame.time_s)
+        sure = [box for box in boxes if box.score >= self._config.sure_box_score]
+        wrong = compare_with(sure, self._tracks.active, frame.time_s)
         for slot in wrong:
             self._tracks.lose(slot, frame.time_s)
         for slot in doubtful:
@@ -305,22 +313,69 @@ class FaceTracker:
             elif slot.seen.thumbnail is not slot.appearance.last:
                 self._tracks.carry_on(slot, slot.seen)
                 slot.usual_px_per_mm = slot.seen.pose.scale_px_per_mm
-        # one more than there is room for shows whether faces are left out
-        room = self._config.max_faces - len(self._tracks.active) + (not self.left_out)
-        boxes = [box for box in boxes if not self._tracks.is_covered(rectangle_of(box))][:room]
-        spec = self._regressor.crop_spec
-        # the box crop is loose: its landmarks place the crop that counts
-        first = self._observe(frame.image, [roi_from_box(box, spec) for box in boxes])
+        self._start_tracks(frame, whole_boxes(boxes, *frame.image.shape[1::-1]))
+
+    def _seed_turned(self, frame: Frame) -> None:
+        """Start tracks on heads that lie on their side or upside down, which the detector finds in a turned image.
+
+        A first frame, as every still is, is searched in all quarter turns; later ones in one of them every other frame.
+        """
+        if not self._regressor.crop_spec.upright:
+            return
+        self._searches = 0 if frame.first else self._searches + 1
+        rolls_deg = QUARTER_TURNS
+        if not frame.first:
+            turn = self._searches // 2 % len(QUARTER_TURNS)
+            rolls_deg = QUARTER_TURNS[turn : turn + self._searches % 2]
+        for roll_deg in rolls_deg:
+            self._start_tracks(frame, turned_boxes(self._detect_boxes, frame.image, roll_deg))
+
+    def _start_tracks(self, frame: Frame, candidates: Sequence[Sequence[Box]]) -> None:
+        """Start tracks on faces without one where a fit convinces; each has one or more possible boxes."""
         size_wh = frame.image.shape[1::-1]
-        first = [seen for seen in first if is_plausible(seen, size_wh, self._config)]
-        rois = [roi_from_landmarks(seen.landmarks, spec, seen.pose.roll_deg, seen.roi) for seen in first]
-        for seen in self._observe(frame.image, rois, closely=True):
-            believed = seen.score is None or seen.score >= self._config.start_score
-            if believed and is_plausible(seen, size_wh, self._config) and not self._tracks.is_covered(seen.box):
-                if self._tracks.has_room:
-                    self._tracks.start(seen, frame.time_s, confirmed=frame.still)
-                else:
-                    self.left_out = True
+        # one more than there is room for shows whether faces are left out; weak boxes often are no faces
+        room = self._config.max_faces - len(self._tracks.active) + (not self.left_out)
+        candidates = [c for c in candidates if not self._tracks.is_covered(rectangle_of(c[0]))][: 2 * room]
+        for seen in self._fit_new(frame.image, candidates):
+            if seen is None or not starts_track(seen, size_wh, self._config) or self._tracks.is_covered(seen.box):
+                continue
+            if self._tracks.has_room:
+                self._tracks.start(seen, frame.time_s, confirmed=frame.still)
+            else:
+                self.left_out = True
+
+    def _fit_new(self, image: np.ndarray, candidates: Sequence[Sequence[Box]]) -> list[Observation | None]:
+        """The best fit to each face, of which there are one or more possible boxes; None where none is plausible."""
+        fits = self._best_fits(image, candidates)
+        doubtful = [k for k, seen in enumerate(fits) if self._may_be_rolled(seen)]
+        turned = [[candidates[k][0].rolled(turn) for turn in QUARTER_TURNS] for k in doubtful]
+        for k, seen in zip(doubtful, self._best_fits(image, turned), strict=True):
+            fits[k] = max(fits[k], seen, key=_quality)
+        return fits
+
+    def _may_be_rolled(self, seen: Observation | None) -> bool:
+        """Whether a face is there and the fit is not beyond doubt: it may be one of a head that is rolled otherwise."""
+        if seen is None or seen.fit is None or not self._regressor.crop_spec.upright:
+            return False
+        return seen.fit < SURE_FIT and seen.score >= self._config.keep_score
+
+    def _best_fits(self, image: np.ndarray, candidates: Sequence[Sequence[Box]]) -> list[Observation | None]:
+        fits = iter(self.fit_boxes(image, [box for boxes in candidates for box in boxes]))
+        return [max((next(fits) for _ in boxes), key=_quality) for boxes in candidates]
+
+    def fit_boxes(self, image: np.ndarray, boxes: Sequence[Box]) -> list[Observation | None]:
+        """The fit in each box, from several crops; None where it is not plausible."""
+        spec, size_wh = self._regressor.crop_spec, image.shape[1::-1]
+        # the first crop is loose: its landmarks place the crop that counts
+        first = self._observe(image, [roi_from_box(box, spec) for box in boxes])
+        kept = [k for k, seen in enumerate(first) if is_plausible(seen, size_wh, self._config)]
+        rois = [roi_from_landmarks(first[k].landmarks, spec, first[k].pose.roll_deg, first[k].roi) for k in kept]
+        fits: list[Observation | None] = [None] * len(first)
+        for k, seen in zip(kept, self._observe(image, rois, closely=True), strict=True):
+            if seen.score is not None and seen.spread is not None:
+                seen = replace(seen, fit=fit_score(seen.score, seen.spread, boxes[k].score))
+            fits[k] = seen
+        return fits
 
     def _observe(self, image: np.ndarray, rois: Sequence[Roi], closely: bool = False) -> list[Observation]:
         """What the network tells of crops; `closely`: the means of several looks at each."""
@@ -329,14 +384,15 @@ class FaceTracker:
         spec, size = self._regressor.crop_spec, self._regressor.size
         closely = closely and self._mirror is not None
         zooms = CLOSE_ZOOMS if closely else (1.0,)  # thumbnails are of the first
-        views = [roi.zoomed(zoom) for zoom in zooms for roi in rois] if closely else rois
+        squares = [roi.zoomed(zoom) for zoom in zooms for roi in rois] if closely else rois
         with self._stages("crop"):
-            crops = cut_batch(image, views, size, spec.style)
+            crops = cut_batch(image, squares, size, spec.style)
         with self._stages("regress"):
-            faces = self._regress_closely(crops, zooms) if closely else self._regressor(crops)
+            views = self._regress_closely(crops, zooms) if closely else [[face] for face in self._regressor(crops)]
         with self._stages("model"):
             seen = []
-            for roi, crop, face in zip(rois, crops[: len(rois)], faces, strict=True):
+            for roi, crop, of_face in zip(rois, crops[: len(rois)], views, strict=True):
+                face, spread = (mean_of(of_face), self._spread(of_face)) if closely else (of_face[0], None)
                 camera = model_to_image(face.camera, roi, size)
                 landmarks = self._model.landmarks(camera, face.shape, face.expression)
                 thumb = thumbnail(crop, spec.landmark_scale * zooms[0])
@@ -352,18 +408,26 @@ class FaceTracker:
                         score=face.score,
                         thumbnail=thumb,
                         heads=face.heads,
+                        spread=spread,
                     )
                 )
             return seen
 
-    def _regress_closely(self, crops: np.ndarray, zooms: Sequence[float]) -> list[FaceParams]:
-        """Means over the zooms of crops, (zooms * faces, ...), and over mirror images; px of crops without a zoom."""
+    def _regress_closely(self, crops: np.ndarray, zooms: Sequence[float]) -> list[list[FaceParams]]:
+        """Predictions for each face from crops of all zooms, (zooms * faces, ...), and from their mirror images.
+
+        All are in px of the crop without a zoom.
+        """
         size, count = self._regressor.size, len(crops) // len(zooms)
         faces = self._regressor(np.concatenate([crops, crops[:, :, ::-1]]))
         faces[len(crops) :] = [self._mirror.face(face, size) for face in faces[len(crops) :]]
         zoom_of_each = np.tile(np.repeat(zooms, count), 2)
         faces = [unzoomed(face, zoom, size) for face, zoom in zip(faces, zoom_of_each, strict=True)]
-        return [mean_of(faces[k::count]) for k in range(count)]
+        return [faces[k::count] for k in range(count)]
+
+    def _spread(self, views: Sequence[FaceParams]) -> float:
+        """How far the landmarks of several views of one face disagree, in shares of the face's size."""
+        return spread_of(np.array([self._model.landmarks(v.camera, v.shape, v.expression) for v in views]))
 
     def _detection_is_urgent(self) -> bool:
         """When asked for, when nothing is tracked, and when a face was just lost."""
@@ -445,7 +509,7 @@ class FaceTracker:
         return FaceTrack(
             id=slot.id,
             state=sighting.state,
-            score=seen.score,
+            score=seen.score if seen.fit is None else seen.fit,
             detected=sighting.detected,
             roi=seen.roi,
             model_to_image=camera,
@@ -459,6 +523,13 @@ class FaceTracker:
             heads=seen.heads,
             **precise,
         )
+
+
+def _quality(seen: Observation | None) -> float:
+    """For comparing fits to one face."""
+    if seen is None:
+        return -1.0
+    return seen.fit if seen.fit is not None else 1.0 if seen.score is None else seen.score
 
 
 def _next_roi(seen: Observation, spec: CropSpec) -> Roi:

@@ -36,6 +36,10 @@ class TrackerConfig:
         int, "good frames within which a new track may still prove to be one that was lost nearby"
     ] = 30
     start_score: Annotated[float, "a track starts at this score or above, 0 to 1"] = 0.985
+    start_fit: Annotated[
+        float, "the same for the probability that the fit is right, where a new face is seen in several crops, 0 to 1"
+    ] = 0.82
+    sure_box_score: Annotated[float, "a detection below this score does not confirm a track, 0 to 1"] = 0.5
     keep_score: Annotated[float, "a track ends below this score, 0 to 1"] = 0.25
     min_face_px: Annotated[float, "a track ends below this size of the face, px"] = 8.0
     min_inside: Annotated[float, "share of the landmarks that must lie in the image, 0 to 1"] = 0.35
@@ -52,7 +56,7 @@ class TrackerConfig:
         for name in ("redetect_s", "return_s", "verify_s", "memory_s", "confirm_frames", "young_frames", "min_face_px"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("start_score", "keep_score", "min_inside"):
+        for name in ("start_score", "start_fit", "sure_box_score", "keep_score", "min_inside"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         if self.keep_score > self.start_score:
@@ -75,6 +79,8 @@ class Observation:
     score: float | None
     thumbnail: np.ndarray
     heads: Mapping[str, np.ndarray] = field(default_factory=dict)  # the network's other heads, by name
+    spread: float | None = None  # of the landmarks in several views (tracker/looks.py); None of a single view
+    fit: float | None = None  # probability that the fit lies on a face, by several views; None of a single view
     box: Rectangle = field(init=False)  # of the landmarks
     centre: tuple[float, float] = field(init=False)  # mean of the landmarks, image px
 
@@ -171,6 +177,15 @@ def is_plausible(new: Observation, size_wh: tuple[int, int], config: TrackerConf
     x, y = new.landmarks[:, 0], new.landmarks[:, 1]
     inside = ((x >= 0) & (x <= width) & (y >= 0) & (y <= height)).mean()
     return bool(inside >= config.min_inside)
+
+
+def starts_track(new: Observation, size_wh: tuple[int, int], config: TrackerConfig) -> bool:
+    """Whether the fit of a new face convinces."""
+    if new.fit is not None:
+        convinces = new.fit >= config.start_fit
+    else:
+        convinces = new.score is None or new.score >= config.start_score
+    return convinces and is_plausible(new, size_wh, config)
 
 
 def overlap(a: Rectangle, b: Rectangle) -> float:

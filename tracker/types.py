@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -59,6 +59,11 @@ class Box:
     x_max: float
     y_max: float
     score: float  # [0, 1]
+    roll_deg: float = 0.0  # of the head, to the next quarter turn; counter-clockwise on the screen
+
+    def rolled(self, turn_deg: float) -> Box:
+        """The same rectangle around a head that is rolled further."""
+        return replace(self, roll_deg=self.roll_deg + turn_deg)
 
 
 @dataclass(frozen=True, slots=True)

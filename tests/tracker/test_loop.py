@@ -100,7 +100,7 @@ def test_a_new_face_is_seen_in_the_mirror_too():
             face.camera[0, 3] += 3.0  # px of the crop
             return face
 
-    tracker, _, regressor = make_tracker(regressor=Leaning(), smoothing=RAW)
+    tracker, _, regressor = make_tracker(regressor=Leaning(), smoothing=RAW, start_fit=0.0)
     (first,) = tracker.step(frame(0, (100, 100, 30, RED)))
     (second,) = tracker.step(frame(1, (100, 100, 30, RED)))
     np.testing.assert_allclose(centre(first), (100, 100), atol=0.3)
@@ -461,7 +461,7 @@ class ContraryRegressor(DiscRegressor):
 
 
 def test_the_crop_does_not_swing_with_a_network_that_answers_to_it():
-    tracker = FaceTracker(DiscDetector(), ContraryRegressor(), RingModel(), smoothing=SmoothingConfig(enabled=False))
+    tracker, _, _ = make_tracker(regressor=ContraryRegressor(), start_fit=0.0)
     sizes = [tracker.step(frame(k, (160, 120, 40, RED), first=k == 0))[0].roi.size for k in range(20)]
     assert np.ptp(sizes[-5:]) < 0.01 * sizes[-1], "followed all the way, it would grow and shrink by turns"
     assert sizes[-1] == pytest.approx(1.5 * 80, rel=0.1)
