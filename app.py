@@ -68,6 +68,7 @@ if __name__ == "__main__":
         sys.exit(f"app.py: this Python ({sys.executable}) does not load a package: {reason}; {SET_UP}")
 
 from detect import DetectorConfig, open_detector
+from render.animation import AnimationExport
 from render.export import MeshExport, export_targets
 from render.geometry import geometry_of
 from render.image import ImageSink, check_size, folder_targets, frame_targets, write_image
@@ -144,7 +145,7 @@ class Outputs:
     camera: VirtualCamera | None = None
     senders: list[Sender] = field(default_factory=list)
     log: RecordLog | None = None
-    export: MeshExport | None = None
+    export: MeshExport | AnimationExport | None = None
 
     @property
     def live(self) -> bool:
@@ -494,9 +495,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--log", type=path_option, metavar="PATH", help=f"data of every frame: {', '.join(LOGS)}"
     )
     output.add_argument(
-        "--export", type=path_option, metavar="DIR", help="meshes of every face, .obj, .ply and .glb; of a video: --at"
+        "--export",
+        type=path_option,
+        metavar="DIR",
+        help="meshes of every face, .obj, .ply and .glb; of a video an animated .glb a face, or with --at one frame",
     )
-    output.add_argument("--at", type=whole_number, metavar="N", help="with --export: the frame of a video, from 0")
+    output.add_argument("--at", type=whole_number, metavar="N", help="with --export: one frame of a video, from 0")
     output.add_argument(
         "--send",
         action="append",
@@ -679,8 +683,6 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         spec = args.webcam if args.webcam is not None else args.file
         limits = {"start_s": args.start, "max_frames": args.max_frames}
         source = parts.enter_context(open_source(spec, config.source, **limits, notify=report))
-        if args.export and not source.still and args.at is None:
-            raise ConfigError(f"--export {args.export}: a video needs --at N, the frame to export, counted from 0")
         if args.at is not None and source.still:
             raise ConfigError(f"--at {args.at}: only for a video; of images every face is exported, leave --at out")
         if args.sync and not source.live:
@@ -713,7 +715,9 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
             out.log = parts.enter_context(open_log(args.log, tracker.blendshape_names))
         if args.export:
             geometry = geometry_of(tracker.mesh_model)
-            out.export = parts.enter_context(contextlib.closing(MeshExport(args.export, geometry, args.at)))
+            moving = not source.still and args.at is None
+            export = AnimationExport(args.export, geometry) if moving else MeshExport(args.export, geometry, args.at)
+            out.export = parts.enter_context(contextlib.closing(export))
         drawn = f"; renderer: {renderer.name}" if renderer else ""
         say(f"networks: {tracker.provider}, {config.runtime.threads} thread(s){drawn}")
         progress = Progress(source.frame_count_hint, enabled=on_terminal() and not args.quiet and not out.window)

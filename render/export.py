@@ -48,16 +48,10 @@ class MeshExport:
     """
 
     def __init__(self, folder: Path, geometry: Geometry, frame_index: int | None):
-        if geometry.model is None or not len(geometry.triangles):
-            raise RenderError("--export: expected a face model with triangles, found one of points")
         self.folder, self.heads, self.done = folder, 0, False
         self._geometry, self._frame_index = geometry, frame_index
         self._taken: set[str] = set()
-        self._made = not folder.exists()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SinkError(f"--export {folder}: cannot be made ({error.strerror or error})") from error
+        self._made = make_folder(folder, geometry)
 
     def write(self, frame: Frame, faces: tuple[FaceTrack, ...]) -> None:
         """Write the faces of a frame, if it is one that is wanted.
@@ -70,7 +64,7 @@ class MeshExport:
         if self._frame_index is not None and frame.index != self._frame_index:
             return
         self.done = self._frame_index is not None
-        for picture in _stems(frame.source, self._frame_index):
+        for picture in stems(frame.source, self._frame_index):
             heads = [f"{picture}_{face.id}" for face in faces]
             files = [self.folder / name for head in heads for name in file_names(head).values()]
             for path in files:
@@ -93,7 +87,27 @@ class MeshExport:
                 self.folder.rmdir()
 
 
-def _stems(source: str, frame_index: int | None) -> Iterator[str]:
+def make_folder(folder: Path, geometry: Geometry) -> bool:
+    """Make the folder of an export where absent; whether that was so.
+
+    Raises
+    ------
+    RenderError
+        Where the face model has no triangles.
+    SinkError
+        Where the folder cannot be made.
+    """
+    if geometry.model is None or not len(geometry.triangles):
+        raise RenderError("--export: expected a face model with triangles, found one of points")
+    absent = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(f"--export {folder}: cannot be made ({error.strerror or error})") from error
+    return absent
+
+
+def stems(source: str, frame_index: int | None) -> Iterator[str]:
     """Names for the meshes of a picture, without what OBJ files would take for something else; then numbered ones."""
     stem = re.sub(r"[\s\x00-\x1f\ud800-\udfff]+", "_", Path(source.rstrip("/")).stem).lstrip("-") or "picture"
     frame = "" if frame_index is None else f"_{frame_index:06d}"
@@ -105,12 +119,12 @@ def export_targets(folder: Path, sources: Iterable[str], frame_index: int | None
     """The files that exist in a folder under a name that a `MeshExport` gives to a face of one of these sources."""
     if not folder.is_dir():
         return []
-    stems: set[str] = set()
+    taken: set[str] = set()
     for source in sources:
-        stems.add(next(stem.lower() for stem in _stems(source, frame_index) if stem.lower() not in stems))
+        taken.add(next(stem.lower() for stem in stems(source, frame_index) if stem.lower() not in taken))
     mesh = re.compile(rf"(.+)_[1-9]\d*\.({'|'.join(file_names(''))})", re.IGNORECASE)
     found = ((path, mesh.fullmatch(path.name)) for path in folder.iterdir())
-    return [path for path, match in found if match and match[1].lower() in stems]
+    return [path for path, match in found if match and match[1].lower() in taken]
 
 
 def head_of(image: np.ndarray, face: FaceTrack, geometry: Geometry) -> Head:

@@ -16,6 +16,8 @@ from tracker.files import new_file
 FLOAT, UINT32, UINT8 = 5126, 5125, 5121  # glTF's component types
 VERTICES, INDICES = 34962, 34963  # and what a buffer is for
 MM_PER_M = 1000.0
+TIME, TRANSLATION, ROTATION, WEIGHTS = slice(0, 1), slice(1, 4), slice(4, 8), slice(8, None)  # columns of a key
+KEYS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +84,49 @@ def mtl(texture_name: str | None) -> bytes:
 
 def glb(head: Head, name: str) -> bytes:
     """A binary glTF 2.0 file, in metres: the neutral face with blendshapes as morph targets, set as they were seen."""
+    file, scene = _scene(head, name)
+    start, data = file.binary(scene)
+    return start + data
+
+
+def write_animated_glb(path: Path, head: Head, name: str, keys: np.ndarray) -> None:
+    """Write a binary glTF 2.0 file in which a head moves, turns and changes its expression.
+
+    Parameters
+    ----------
+    path : an existing file
+    head : with as many blendshapes as the keys have weights
+    name : of the head's node
+    keys : (K, 8 + blendshapes) float32, K >= 1: time in s, ascending; translation in m; rotation as a unit
+        quaternion x, y, z, w; weights. It may be mapped from a file: a part of it is read at a time
+    """
+    file, scene = _scene(head, name)
+    count, weights = len(keys), keys.shape[1] - WEIGHTS.start
+    bounds = {"min": [float(keys[0, 0])], "max": [float(keys[-1, 0])]}
+    times = file.reserve(count, "SCALAR", 1, **bounds)
+    parts = [TIME, TRANSLATION, ROTATION]
+    outputs = {"translation": file.reserve(count, "VEC3", 3), "rotation": file.reserve(count, "VEC4", 4)}
+    if weights:
+        parts.append(WEIGHTS)
+        outputs["weights"] = file.reserve(count * weights, "SCALAR", 1)
+    scene["animations"] = [
+        {
+            "name": name,
+            "samplers": [{"input": times, "output": output} for output in outputs.values()],
+            "channels": [{"sampler": k, "target": {"node": 0, "path": kind}} for k, kind in enumerate(outputs)],
+        }
+    ]
+    start, data = file.binary(scene)
+    with open(path, "wb") as target:
+        target.write(start)
+        target.write(data)
+        for columns in parts:
+            for first in range(0, count, KEYS_AT_ONCE):
+                target.write(np.ascontiguousarray(keys[first : first + KEYS_AT_ONCE, columns], "<f4").tobytes())
+
+
+def _scene(head: Head, name: str) -> tuple[_Buffers, dict]:
+    """The buffers of a still head, and the JSON beside them."""
     file = _Buffers()
     base, normals = head.vertices, head.normals
     if head.blendshapes:
@@ -125,7 +170,7 @@ def glb(head: Head, name: str) -> bytes:
         view = file.view(cv2.imencode(".png", head.texture)[1].tobytes())
         scene["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
         scene |= {"images": [{"bufferView": view, "mimeType": "image/png"}], "textures": [{"source": 0}]}
-    return file.binary(scene)
+    return file, scene
 
 
 def _linear(srgb: np.ndarray) -> np.ndarray:
@@ -140,6 +185,7 @@ class _Buffers:
 
     def __init__(self):
         self._data, self._views, self._accessors = bytearray(), [], []
+        self._reserved = 0  # bytes that follow the data
 
     def view(self, data: bytes, target: int | None = None) -> int:
         self._data += b"\0" * (-len(self._data) % 4)
@@ -174,15 +220,26 @@ class _Buffers:
         self._accessors.append(accessor)
         return len(self._accessors) - 1
 
-    def binary(self, scene: dict) -> bytes:
+    def reserve(self, count: int, kind: str, width: int, **more) -> int:
+        """An accessor of `count` float vectors that the caller writes after all data, in order; no `add` may follow."""
         self._data += b"\0" * (-len(self._data) % 4)
+        size = 4 * width * count
+        self._views.append({"buffer": 0, "byteOffset": len(self._data) + self._reserved, "byteLength": size})
+        self._reserved += size
+        accessor = {"bufferView": len(self._views) - 1, "componentType": FLOAT, "count": count, "type": kind}
+        self._accessors.append(accessor | more)
+        return len(self._accessors) - 1
+
+    def binary(self, scene: dict) -> tuple[bytes, bytes]:
+        """The file in two parts: up to the data, and the data; what was reserved comes after them."""
+        self._data += b"\0" * (-len(self._data) % 4)
+        size = len(self._data) + self._reserved
         parts = {"bufferViews": self._views, "accessors": self._accessors}
-        parts["buffers"] = [{"byteLength": len(self._data)}]
+        parts["buffers"] = [{"byteLength": size}]
         text = json.dumps(scene | parts, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 4)
-        chunks = struct.pack("<II", len(text), 0x4E4F534A) + text
-        chunks += struct.pack("<II", len(self._data), 0x004E4942) + bytes(self._data)
-        return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+        chunks = struct.pack("<II", len(text), 0x4E4F534A) + text + struct.pack("<II", size, 0x004E4942)
+        return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks) + size) + chunks, bytes(self._data)
 
 
 def file_names(stem: str) -> dict[str, str]:

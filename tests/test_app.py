@@ -23,6 +23,8 @@ from tests.arkit import ARKIT
 from tests.clips import ffmpeg
 from tests.conftest import ROOT, material
 from tests.program import APP, PARTIAL_LOG, assert_one_line, interrupted_run, records, run
+from tests.render.test_animation import read, turned
+from tests.tracker.outputs.clip import logged_rotation
 from tracker.types import Frame
 
 
@@ -258,10 +260,26 @@ def test_the_face_of_a_frame_as_a_mesh(networks, tmp_path):
     assert cv2.imread(str(out / "demo_000005_1.png")).std() > 10
 
 
+def test_the_faces_of_a_video_as_animated_heads(networks, tmp_path):
+    out, log = tmp_path / "heads", tmp_path / "log.jsonl"
+    options = ["--max-frames", 20, "--export", out, "--log", log]
+    done = run("-f", ROOT / "samples" / "demo.mp4", *options, *networks)
+    assert done.returncode == 0, done.stderr
+    (path,) = out.iterdir()
+    seen = [(record["time_s"], face) for record in records(log) for face in record["faces"]]
+    times, keys, _ = read(path)
+    assert path.name == "demo_1.glb" and len(seen) > 15
+    np.testing.assert_allclose(times, [time_s for time_s, _ in seen], atol=1e-6)
+    places = np.array([face["translation_mm"] for _, face in seen])
+    np.testing.assert_allclose(keys["translation"], places * (1, 1, -1) / 1000, atol=1e-5)
+    np.testing.assert_allclose(turned(keys["rotation"]), [logged_rotation(face) for _, face in seen], atol=1e-4)
+    assert keys["weights"].min() >= 0 and keys["weights"].max() <= 1 and np.ptp(keys["weights"], axis=0).max() > 0.01
+
+
 @pytest.mark.parametrize(
     ("options", "status", "words"),
     [
-        ([], 2, ["a video needs --at N"]),
+        ([], 1, ["found no face"]),
         (["--at", 900], 1, ["no frame 900, the last is 39"]),
         (["--at", 0], 1, ["found no face in frame 0"]),
     ],
