@@ -1,7 +1,7 @@
 """facet's core: follows faces from frame to frame. Conventions: tracker/types.py."""
 
 from tracker.config import load_config
-from tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError, SourceError, WeightsError
+from tracker.errors import ConfigError, FaceTrackError, ImageError, RenderError, SinkError, SourceError, WeightsError
 from tracker.loop import FaceTracker
 from tracker.source import open_source
 from tracker.types import Box, FaceTrack, Frame, Pose, Roi, TrackState
@@ -14,6 +14,7 @@ __all__ = [
     "FaceTrackError",
     "FaceTracker",
     "Frame",
+    "ImageError",
     "Pose",
     "RenderError",
     "Roi",

@@ -42,6 +42,10 @@ class SourceError(FaceTrackError):
     """A video, image, stream or camera that cannot be read."""
 
 
+class ImageError(FaceTrackError):
+    """An array that is no image of the expected shape and type."""
+
+
 class SinkError(FaceTrackError):
     """An output that cannot be opened or written."""
 

@@ -17,7 +17,7 @@ from tracker.arkit import ArkitBlendshapes
 from tracker.blendshapes import BlendshapeReader
 from tracker.crop import CropSpec, cut_batch, roi_from_box, roi_from_landmarks
 from tracker.cuts import CutDetector
-from tracker.errors import ConfigError
+from tracker.errors import ConfigError, ImageError
 from tracker.expression import ExpressionSolver
 from tracker.fitting import LandmarkFitter
 from tracker.looks import fit_score, mean_of, spread_of, unzoomed
@@ -40,7 +40,7 @@ from tracker.tracks import (
     rectangle_of,
     starts_track,
 )
-from tracker.types import Box, Detector, FaceParams, FaceTrack, Frame, Roi, TrackState
+from tracker.types import Box, Detector, FaceParams, FaceTrack, Frame, Roi, TrackState, check_image
 from tracker.weights import find_entry
 
 # how far the next crop follows a face: on some faces a network's answer depends on the crop, and one that followed all
@@ -137,6 +137,7 @@ class FaceTracker:
         self._beside = ThreadPoolExecutor(1, "facet-detector") if live else None
         self.with_vertices = False  # whether `step` fills FaceTrack.vertices
         self.detected = False  # whether the detector ran in the last step
+        self._images = 0  # that `track` has taken
         self.left_out = False  # whether a detection has found more faces than `TrackerConfig.max_faces`
         self.reset()
 
@@ -197,8 +198,39 @@ class FaceTracker:
         """Run the detector in the next frame and start all tracks anew."""
         self._wants_detection = True
 
+    def track(self, image: np.ndarray, time_s: float | None = None) -> tuple[FaceTrack, ...]:
+        """Track the faces of an image.
+
+        Parameters
+        ----------
+        image : (H, W, 3) uint8, BGR
+        time_s : of a frame of a video, in seconds, increasing from call to call; None for a photograph, which has
+            nothing to do with the image before
+
+        Returns
+        -------
+        The faces; () where there is none.
+
+        Raises
+        ------
+        ImageError
+            Where the array has another shape or type.
+        """
+        check_image(image)
+        still = time_s is None
+        self._images += 1
+        return self.step(Frame(self._images - 1, 0.0 if still else time_s, image, first=still, still=still))
+
     def step(self, frame: Frame) -> tuple[FaceTrack, ...]:
-        """Advance every track by one frame, running the detector only when it is due; smoothing looks back only."""
+        """Advance every track by one frame, running the detector only when it is due; smoothing looks back only.
+
+        Raises
+        ------
+        ImageError
+            Where `frame` is no `Frame`; `track` takes arrays.
+        """
+        if not isinstance(frame, Frame):
+            raise ImageError(f"step: expected a Frame of a source, found {type(frame).__name__}; arrays go to track()")
         self._advance(frame)
         with self._stages("update"):
             sightings = [self._sight(slot, frame) for slot in self._tracks.active]

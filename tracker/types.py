@@ -21,6 +21,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tracker.errors import ImageError
+
 
 def _check(name: str, array: np.ndarray, shape: tuple) -> None:
     """Raise ValueError where `array` lacks the shape; None stands for any length."""
@@ -34,9 +36,20 @@ def _check(name: str, array: np.ndarray, shape: tuple) -> None:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
 
 
+def check_image(image: np.ndarray) -> None:
+    """Raise ImageError unless `image` is a (H, W, 3) uint8 array of at least one pixel."""
+    if not isinstance(image, np.ndarray):
+        found = "None, as cv2.imread returns where a file cannot be read" if image is None else type(image).__name__
+    elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        found = f"{image.dtype} of shape {image.shape}"
+    else:
+        return
+    raise ImageError(f"expected an image as an array (H, W, 3) of uint8, BGR, found {found}; convert it first")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture of a source."""
+    """One image of a source."""
 
     index: int  # counts the delivered frames from 0
     time_s: float  # from the source; 0.0 is a time like any other

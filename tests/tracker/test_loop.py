@@ -12,7 +12,7 @@ import pytest
 from tests.tracker.fakes import BLUE, RED, YELLOW, DiscDetector, DiscRegressor, RingModel, frame
 from tracker import loop
 from tracker.crop import cut_batch
-from tracker.errors import ConfigError
+from tracker.errors import ConfigError, ImageError
 from tracker.loop import FaceTracker
 from tracker.smoothing import SmoothingConfig
 from tracker.tracks import TrackerConfig
@@ -470,3 +470,37 @@ def test_the_crop_does_not_swing_with_a_network_that_answers_to_it():
 @pytest.mark.parametrize(("way_px", "followed_px"), [(4, 2), (-4, -2), (0, 0), (6, 3), (100, 97), (-100, -97)])
 def test_small_ways_are_followed_in_part_and_all_beyond_at_once(way_px, followed_px):
     assert loop._followed(way_px, gain=0.5, calm_px=6) == followed_px
+
+
+def test_an_array_is_tracked_as_a_photograph_or_a_frame():
+    tracker, detect, _ = make_tracker(redetect_s=100.0)
+    image = frame(0, (100, 100, 30, RED)).image
+    for _ in range(2):
+        (face,) = tracker.track(image)
+        assert face.state is TrackState.TRACKED and face.detected
+    ids = [tracker.track(image, time_s=k / 30)[0].id for k in range(5)]
+    assert len(set(ids)) == 1
+    assert detect.calls == 2, "two photographs were searched; the frames after them followed the face"
+
+
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        (None, "cv2.imread"),
+        ([[1, 2, 3]], "list"),
+        (np.zeros((4, 4), np.uint8), r"uint8 of shape \(4, 4\)"),
+        (np.zeros((4, 4, 4), np.uint8), r"\(4, 4, 4\)"),
+        (np.zeros((4, 4, 3), np.float32), "float32"),
+        (np.zeros((0, 4, 3), np.uint8), r"\(0, 4, 3\)"),
+    ],
+)
+def test_what_is_no_image_is_an_error_that_says_what_is_expected(image, found):
+    tracker, _, _ = make_tracker()
+    with pytest.raises(ImageError, match=rf"expected an image as an array \(H, W, 3\) of uint8, BGR, found .*{found}"):
+        tracker.track(image)
+
+
+def test_step_takes_frames_and_names_what_takes_arrays():
+    tracker, _, _ = make_tracker()
+    with pytest.raises(ImageError, match=r"arrays go to track\(\)"):
+        tracker.step(np.zeros((4, 4, 3), np.uint8))
