@@ -1,38 +1,47 @@
-"""What the README shows works as it stands there."""
+"""What the README and the pages of docs/ show works as it stands there."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 from tracker.outputs.senders import SCHEMES
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+FILES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = {path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in FILES}
+ABOUT_THE_PROGRAM = [PAGES[Path(page)] for page in ("README.md", "docs/usage.md", "docs/formats.md", "docs/avatars.md")]
+EXAMPLES = [(page, code) for page, text in PAGES.items() for code in re.findall(r"```python\n(.*?)```", text, re.S)]
+LINKS = {(page, link) for page, text in PAGES.items() for link in re.findall(r"\]\(((?!http)[^)]+)\)", text)}
 
 
-@pytest.mark.parametrize(("number", "printed"), [(0, "face 1"), (1, "(7869, 3)\n(15448, 3) (7869, 2)")])
-def test_the_examples_run(number, printed):
+@pytest.mark.parametrize(("page", "code"), EXAMPLES, ids=lambda value: str(value)[:20])
+def test_the_examples_run(page, code):
     if not (ROOT / "weights" / "regressor.onnx").exists() or not (ROOT / "samples" / "demo.mp4").exists():
         pytest.skip("the project's own weights and clip are not there yet")
-    example = re.findall(r"```python\n(.*?)```", README, re.S)[number]
-    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
-    assert printed in done.stdout
+    assert done.stdout
+
+
+def test_the_pages_have_examples():
+    assert len(EXAMPLES) >= 3
 
 
 def options():
-    """Each option in the README, with the program that its line runs: app.py where it names none."""
-    for line in README.splitlines():
+    """Each option on the pages, with the program that its line runs: app.py where it names none."""
+    for line in (line for text in ABOUT_THE_PROGRAM for line in text.splitlines()):
         if "pytest" in line:
             continue
         tool = re.search(r"python -m (tools[.\w]*)", line)
         path = (tool.group(1).replace(".", "/") if tool else "app") + ".py"
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", line):
-            yield option, path
+            if option != "--help":
+                yield option, path
 
 
 @pytest.mark.parametrize(("option", "path"), sorted(set(options())))
@@ -40,11 +49,16 @@ def test_options_named_in_the_readme_exist(option, path):
     assert f'"{option}"' in (ROOT / path).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(((?!http)[^)#]+)\)", README))))
-def test_links_lead_somewhere(path):
-    assert (ROOT / path).exists()
+@pytest.mark.parametrize(("page", "link"), sorted(LINKS))
+def test_links_lead_somewhere(page, link):
+    path, _, heading = link.partition("#")
+    target = (ROOT / page).parent / path if path else ROOT / page
+    assert target.exists()
+    if heading:
+        titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.M)
+        assert heading in [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles]
 
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_schemes_of_send_are_listed(name):
-    assert f"| `{name}://host:{SCHEMES[name].port}` |" in README
+    assert f"| `{name}://host:{SCHEMES[name].port}` |" in PAGES[Path("docs/usage.md")]

@@ -1,4 +1,4 @@
-"""All figures in one run, and the README's table of them.
+"""All figures in one run, and the table of docs/evaluation.md.
 
     python -m tools.evaluate table [-o out/evaluation]
 
@@ -20,10 +20,10 @@ PARTS = ("landmarks", "pose", "blendshapes", "blink", "score", "jitter", "lag", 
 ROWS = (
     ("68 points / sqrt(wh), photographs", "landmarks", "<photographs/*/nme:.2f> %"),
     ("51 inner points / outer eye distance", "landmarks", "<photographs/*/inner:.2f> %"),
-    ("both where the face is followed, as in a video", "landmarks", "<followed/*/nme:.2f>; <followed/*/inner:.2f> %"),
+    ("both where the face is tracked, as in a video", "landmarks", "<followed/*/nme:.2f>; <followed/*/inner:.2f> %"),
     ("faces missed; worse than 10 %", "landmarks", "<photographs/*/missed:d>; <photographs/*/failures_10:.1f> %"),
     (
-        "error of the lips' gap; of the mouth's width / outer eye distance", "landmarks",
+        "error of the lip gap; of the mouth width / outer eye distance", "landmarks",
         "<photographs/*/lips:.1f>; <photographs/*/mouth_width:.1f> %",
     ),
     (
@@ -39,7 +39,7 @@ ROWS = (
         "<*/0_30/yaw:.1f>; <*/30_60/yaw:.1f>; <*/60_80/yaw:.1f> degrees; <*/60_80/missed:d>",
     ),
     (
-        "blendshapes that answer, of those that show", "blendshapes",
+        "blendshapes that follow the truth, of those that show", "blendshapes",
         "<rendered/*/shown/good:d> of <rendered/*/shown/shown:d>",
     ),
     (
@@ -47,14 +47,14 @@ ROWS = (
         "<rendered/*/shown/median_correlation:.2f>; <rendered/*/shown/median_slope:.2f>",
     ),
     (
-        "shut eyes told (0.7 or more); open eyes (0.25 or less), photographs", "blink",
+        "shut eyes at 0.7 or more; open eyes at 0.25 or less, photographs", "blink",
         "<photographs/*/shut_told:.0%> of <photographs/*/eyes_shut:d>; "
         "<photographs/*/open_told:.0%> of <photographs/*/eyes_open:d>",
     ),
-    ("winks told, rendered people", "blink", "<rendered/*/winks_told:.0%>"),
-    ("faces told from half faces, wrong scales, hands, walls (AUC)", "score", "<all_wrong/auc:.4f>"),
-    ("jitter of a frozen noisy face; smoothing off", "jitter", "<*/jitter:.3f>; <*_raw/jitter:.2f> %"),
-    ("tremble of its blendshapes: mean; of the worst", "jitter", "<*/tremble:.4f>; <*/worst_tremble:.3f>"),
+    ("winks found, rendered people", "blink", "<rendered/*/winks_told:.0%>"),
+    ("score: faces against half faces, wrong scales, hands, walls (AUC)", "score", "<all_wrong/auc:.4f>"),
+    ("jitter of a still, noisy face; without smoothing", "jitter", "<*/jitter:.3f>; <*_raw/jitter:.2f> %"),
+    ("jitter of its blendshapes: mean; worst", "jitter", "<*/tremble:.4f>; <*/worst_tremble:.3f>"),
     ("lag of a swaying face", "lag", "<*/lag_frames:.2f> frames"),
     (
         "average precision, crowds, faces from 10 / 20 px (2x) and 32 px (1x)", "detector",
@@ -65,7 +65,7 @@ ROWS = (
 
 
 def cell(results: dict, text: str, system: str) -> str:
-    """The figures of a system, said as the row says it; a dash where it has none."""
+    """The figures of a system, in the row's format; a dash where it has none."""
     known = True
 
     def figure(match: re.Match) -> str:
@@ -85,7 +85,7 @@ def table(parts: dict[str, dict]) -> str:
     lines = ["| what | facet | 3DDFA_V2 x0.5 | command |", "|---|---|---|---|"]
     for what, part, text in ROWS:
         if part in parts:
-            theirs = "tells no score" if part == "score" else cell(parts[part], text, UPSTREAM)
+            theirs = "no score" if part == "score" else cell(parts[part], text, UPSTREAM)
             lines.append(f"| {what} | {cell(parts[part], text, OURS)} | {theirs} | `{part}` |")
     return "\n".join(lines)
 
