@@ -37,6 +37,16 @@ class Take:
     last: np.ndarray | None = None  # rotation of the last key
 
 
+def _depth(face: FaceTrack) -> np.ndarray:
+    """(3,) mm by which the head's origin lies behind its face.
+
+    The scale of an affine camera holds at the depth of the points that it was fitted to, not at the origin between the
+    ears: a camera with perspective sees the face in its place when that is where the logged distance ends.
+    """
+    near_px = face.landmarks[17:, 2].mean() - face.pose.translation_px[2]
+    return np.array([0.0, 0.0, near_px / max(face.pose.scale_px_per_mm, 1e-6)])
+
+
 class AnimationExport:
     """Animated heads in a folder, named after the video and the face.
 
@@ -100,12 +110,12 @@ class AnimationExport:
 
     def _key(self, time_s: float, face: FaceTrack, take: Take) -> np.ndarray:
         """(8 + blendshapes,) float32, as `write_animated_glb` takes it."""
-        place = np.zeros(3) if face.translation_mm is None else face.translation_mm * TO_GLTF / MM_PER_M
+        place_mm = np.zeros(3) if face.translation_mm is None else (face.translation_mm + _depth(face)) * TO_GLTF
         turn = quaternion(face.pose.rotation)
         if take.last is not None and turn @ take.last < 0:  # the near one of both, for programs that interpolate
             turn = -turn
         take.last = turn
-        return np.float32([time_s, *place, *turn, *self._blendshapes(face.expression).values()])
+        return np.float32([time_s, *place_mm / MM_PER_M, *turn, *self._blendshapes(face.expression).values()])
 
     def _cut_out(self, image: np.ndarray, face: FaceTrack) -> tuple[np.ndarray, FaceTrack]:
         """A copy of the part of an image that a face covers, and the face placed there."""

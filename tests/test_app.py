@@ -270,8 +270,12 @@ def test_the_faces_of_a_video_as_animated_heads(networks, tmp_path):
     times, keys, _ = read(path)
     assert path.name == "demo_1.glb" and len(seen) > 15
     np.testing.assert_allclose(times, [time_s for time_s, _ in seen], atol=1e-6)
-    places = np.array([face["translation_mm"] for _, face in seen])
-    np.testing.assert_allclose(keys["translation"], places * (1, 1, -1) / 1000, atol=1e-5)
+    focal_px = 320 / np.tan(np.radians(30))  # 640 x 480, 60 degrees
+    for place, (_, face) in zip(1000 * keys["translation"].astype(float), seen, strict=True):
+        middle, pose = np.mean(face["landmarks"][17:], axis=0), face["pose"]
+        x, y, z = place + (middle - pose["translation_px"]) / pose["scale_px_per_mm"] * (1, -1, 1)
+        sees = 320 - focal_px * x / z, 240 + focal_px * y / z
+        np.testing.assert_allclose(sees, middle[:2], atol=0.5)  # a camera of glTF has the face where the video has it
     np.testing.assert_allclose(turned(keys["rotation"]), [logged_rotation(face) for _, face in seen], atol=1e-4)
     assert keys["weights"].min() >= 0 and keys["weights"].max() <= 1 and np.ptp(keys["weights"], axis=0).max() > 0.01
 

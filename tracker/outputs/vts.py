@@ -179,6 +179,8 @@ class VTubeStudio:
                 raise
             self._state = "permission was denied in VTube Studio; start facet again to be asked again"
             raise Ended from error
+        if not isinstance(token, str):
+            raise TypeError("expected a text as the token")
         write_token(self._token_file, token)
         if not self._log_in(link, token):
             raise VTubeStudioError(NOT_AUTHENTICATED, "the token that it gave is not taken")

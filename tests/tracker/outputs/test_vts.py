@@ -198,7 +198,7 @@ def test_the_newest_frame_wins():
 
 
 def test_something_else_at_that_port():
-    """Neither a server that speaks no WebSocket nor replies that are none stop the run."""
+    """A server that speaks no WebSocket does not stop the run."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -209,10 +209,15 @@ def test_something_else_at_that_port():
             link.sendall(b"SSH-2.0-x\r\n")
             link.close()
             send_until(sender, lambda: "no VTube Studio at" in sender.status)
+
+
+@pytest.mark.parametrize("data", [[], {}, {"authenticationToken": 7}, {"authenticationToken": None}])
+def test_replies_that_are_none(home, data):
     with StandIn() as studio:
-        studio._reply = lambda *_: {"requestID": "facet1", "messageType": "AuthenticationTokenResponse", "data": []}
+        studio._reply = lambda request, _: {"requestID": request["requestID"], "messageType": "Reply", "data": data}
         with sender_of(studio) as sender:
             send_until(sender, lambda: "is not VTube Studio" in sender.status)
+    assert not [path for path in home.rglob("*") if path.is_file()]
 
 
 def test_a_folder_that_cannot_be_written_only_asks_again(home):
