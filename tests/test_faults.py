@@ -67,9 +67,17 @@ def test_no_camera_to_list():
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("options", [["--webcam", "99999999999"], ["-f", "http://[::1"], ["-f", "gopher://h/x"]])
-def test_a_source_that_cannot_be(options):
-    assert_one_line(run(*options, "--log", "never.jsonl"), 1, options[-1])
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        (["--webcam", "99999999999"], 2),  # no number of a camera
+        (["--webcam", "999999"], 1),
+        (["-f", "http://[::1"], 1),
+        (["-f", "gopher://h/x"], 1),
+    ],
+)
+def test_a_source_that_cannot_be(options, status):
+    assert_one_line(run(*options, "--log", "never.jsonl"), status, options[-1])
     assert not (ROOT / "never.jsonl").exists()
 
 
