@@ -71,7 +71,7 @@ from detect import DetectorConfig, open_detector
 from render.animation import AnimationExport
 from render.export import MeshExport, export_targets
 from render.geometry import geometry_of
-from render.image import ImageSink, check_size, folder_targets, frame_targets, write_image
+from render.image import ImageSink, check_size, depth_path, folder_targets, frame_targets, write_image
 from render.renderer import VIEWS, open_renderer
 from render.video import OutputConfig, open_video_sink
 from render.virtual_camera import VirtualCamera
@@ -80,7 +80,7 @@ from tracker import __version__
 from tracker.config import load_config, to_toml
 from tracker.container import ends_early
 from tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError, SourceError, printable
-from tracker.files import check_targets, file_name, new_file, numbered_ends
+from tracker.files import check_targets, new_file, numbered_ends
 from tracker.kernels import load_kernels
 from tracker.loop import CameraConfig, FaceTracker, RegressorConfig
 from tracker.outputs.logs import LOGS, log_format, open_log
@@ -151,14 +151,6 @@ class Outputs:
     def live(self) -> bool:
         """Whether somebody watches now: a file is then played as fast as it was filmed."""
         return bool(self.window or self.camera or self.senders)
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports a wrong option in one line, as all that goes wrong."""
-
-    def error(self, message: str):
-        report(f"{message}; --help lists the options")
-        sys.exit(2)
 
 
 class Summary:
@@ -581,7 +573,7 @@ def check_files(args: argparse.Namespace, config: AppConfig, source: Source, vie
         if len(source.files) > 1 and args.max_frames != 1:
             raise ConfigError(f"-o {args.output}: expected a folder for {len(source.files)} images, found a file name")
         if with_depth:
-            unnamed.append(args.output.with_name(file_name(args.output.stem, "_depth.png")))
+            named["-o, depth map"] = depth_path(args.output)
     elif args.output and source.still:
         unnamed += folder_targets(args.output, sources, with_depth)
     elif args.output:

@@ -123,7 +123,7 @@ def export_targets(folder: Path, sources: Iterable[str], frame_index: int | None
     for source in sources:
         taken.add(next(stem.lower() for stem in stems(source, frame_index) if stem.lower() not in taken))
     mesh = re.compile(rf"(.+)_[1-9]\d*\.({'|'.join(file_names(''))})", re.IGNORECASE)
-    found = ((path, mesh.fullmatch(path.name)) for path in folder.iterdir())
+    found = ((path, mesh.fullmatch(path.name)) for path in sorted(folder.iterdir()))
     return [path for path, match in found if match and match[1].lower() in taken]
 
 

@@ -27,7 +27,7 @@ class ImageSink:
     absent, and every picture is named after the image it was drawn from: .jpg for a JPEG, .png for all others. Nothing
     in a folder is replaced: a name that is taken, in this run or by a file that exists, gets a number. With `numbered`,
     for the frames of a video, the frame's index goes with the name. A depth map stands beside its picture, as
-    name_depth.png, and replaces no file either.
+    name_depth.png; beside the one file it is replaced as that is.
 
     Attributes
     ----------
@@ -76,14 +76,11 @@ class ImageSink:
         if not self._is_folder:
             if self.frames:
                 raise SinkError(f"{self.path}: expected one picture, found several; name a folder to write them into")
-            beside = self.path.with_name(file_name(self.path.stem, "_depth.png"))
+            beside = depth_path(self.path)
             if same_file(self.path, frame.source) or (depth is not None and same_file(beside, frame.source)):
                 raise SinkError(f"{self.path}: the output would replace the input; choose another place")
             if depth is not None:
-                try:
-                    write_image(beside, depth, replace=False)
-                except FileExistsError as error:
-                    raise SinkError(f"{beside}: exists, and is not replaced; choose another name") from error
+                write_image(beside, depth)
             write_image(self.path, image)
             self.frames += 1
             return self.path
@@ -109,6 +106,11 @@ class ImageSink:
 
     def close(self) -> None:
         """Nothing is left to do; every picture is complete when `write` returns."""
+
+
+def depth_path(path: Path) -> Path:
+    """Where the depth map of a picture that is one file goes."""
+    return path.with_name(file_name(path.stem, "_depth.png"))
 
 
 def _names(source: str, index: int | None) -> Iterator[tuple[str, str]]:
@@ -140,7 +142,7 @@ def frame_targets(folder: Path, source: str) -> list[Path]:
     first, _ = next(_names(source, 0))
     stem, end = first.rsplit("_", 1)
     frame = re.compile(re.escape(stem) + r"_\d{6,}" + re.escape(Path(end).suffix), re.IGNORECASE)
-    return [path for path in folder.iterdir() if frame.fullmatch(path.name)] if folder.is_dir() else []
+    return sorted(path for path in folder.iterdir() if frame.fullmatch(path.name)) if folder.is_dir() else []
 
 
 def write_image(path: Path, image: np.ndarray, replace: bool = True) -> None:

@@ -519,12 +519,12 @@ def test_output_onto_the_input(networks, empty_clip):
         ("-f clip.mp4 --log manifest.csv", "would replace the input"),
         ("-f clip.mp4 -o both.mp4 --log both.jsonl", "is the file of --log, too"),
         ("-f d -o d", "the output would replace the input d/"),
-        ("-f d/*.bmp -o d", "x.png: exists, and is not replaced"),
-        ("-f d/x.bmp --export d", "x_1.obj: exists, and is not replaced"),
-        ("-f d/x.bmp -o new.png --view depth", "new_depth.png: exists, and is not replaced"),
+        ("-f d/*.bmp -o d", "x.png exists and is not replaced; name another folder, or delete the files first"),
+        ("-f d/x.bmp --export d", "x_1.obj exists and is not replaced"),
+        ("-f new_depth.png -o new.png --view depth", "-o, depth map new_depth.png: would replace the input"),
         ("-f d -o both.png", "expected a folder for 3 images, found a file name"),
-        ("-f clip.mp4 -o d", "clip_000007.png: exists, and is not replaced"),
-        ("-f clip.mp4 --export d --at 3 --log new.jsonl", "clip_000003_2.glb: exists, and is not replaced"),
+        ("-f clip.mp4 -o d", "clip_000007.png exists and is not replaced"),
+        ("-f clip.mp4 --export d --at 3 --log new.jsonl", "clip_000003_2.glb exists and is not replaced"),
     ],
 )
 def test_no_output_replaces_an_input_or_a_file_that_was_not_named(networks, empty_clip, tmp_path, options, words):

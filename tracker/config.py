@@ -185,5 +185,6 @@ def _convert(kind, value, where: str):
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise ConfigError(f"{where} must be of type {kind.__name__}, got {_shown(value)}")
+        expected = "true or false" if kind is bool else f"of type {kind.__name__}"
+        raise ConfigError(f"{where} must be {expected}, got {_shown(value)}")
     return value

@@ -175,8 +175,10 @@ def check_targets(
         if os.path.lexists(target):
             found.append(target)
     if found:
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        raise ConfigError(f"{found[0]}{more}: exists, and is not replaced; choose another folder, or remove it first")
+        what = f"{found[0]} exists and is not replaced"
+        if len(found) > 1:
+            what = f"{found[0]} and {len(found) - 1} more outputs exist and are not replaced"
+        raise ConfigError(f"{what}; name another folder, or delete the files first")
 
 
 def _identity(path: Path | str | int) -> tuple[int, int] | None:

@@ -66,10 +66,19 @@ def test_no_file_of_a_folder_is_replaced(tmp_path):
     assert all((tmp_path / name).read_bytes() == data for name, data in mine.items())
 
 
-def test_a_depth_map_replaces_nothing(tmp_path):
+def test_the_depth_map_of_a_named_file_is_replaced_as_that_is(tmp_path):
+    for value in (1, 2):
+        with ImageSink(tmp_path / "out.png") as sink:
+            sink.write(PICTURE, frame(), np.full((4, 6), value, np.uint16))
+        assert (cv2.imread(str(tmp_path / "out_depth.png"), cv2.IMREAD_UNCHANGED) == value).all()
+    assert sorted(os.listdir(tmp_path)) == ["out.png", "out_depth.png"]
+
+
+def test_a_depth_map_does_not_replace_the_input(tmp_path):
     (tmp_path / "out_depth.png").write_bytes(b"mine")
-    with ImageSink(tmp_path / "out.png") as sink, pytest.raises(SinkError, match=r"out_depth\.png: exists"):
-        sink.write(PICTURE, frame(), np.zeros((4, 6), np.uint16))
+    source = str(tmp_path / "out_depth.png")
+    with ImageSink(tmp_path / "out.png") as sink, pytest.raises(SinkError, match="would replace the input"):
+        sink.write(PICTURE, frame(source), np.zeros((4, 6), np.uint16))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"out_depth.png": b"mine"}
 
 

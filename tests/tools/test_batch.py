@@ -77,8 +77,8 @@ def test_two_files_of_one_name_are_refused(tmp_path, capsys):
     [
         (["d/a.mp4", "d/b.mp4"], [], "d/a.mp4: the output would replace the input d/a.mp4"),
         (["d/a.mp4", "e/link.mov"], [], "e/link.mp4: the output would replace the input e/link.mov"),
-        (["e/hard.mov"], [], "e/hard.mp4: exists"),
-        (["d/a.mp4", "e/c.mov"], [], "c.mp4: exists, and is not replaced"),
+        (["e/hard.mov"], [], "e/hard.mp4 exists"),
+        (["d/a.mp4", "e/c.mov"], [], "c.mp4 exists and is not replaced"),
         (["d/a.mp4"], ["--log", "d/a.mp4"], "-f, -o and --log are given by tools.batch"),
         (["d/a.mp4"], ["--out", "x.mp4"], "-f, -o and --log are given by tools.batch"),
         (["d/a.mp4", "d/b.mp4"], ["--profile", "p.json"], "each file would replace --profile p.json"),

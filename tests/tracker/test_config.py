@@ -88,6 +88,8 @@ def test_every_setting_says_what_it_means(path, meaning):
         ("zzz=1", "known: inner, title"),
         ("inner.count=1.5", "must be of type int"),
         ("inner.count=true", "must be of type int"),
+        ("inner.on=FALSE", "on must be true or false, got 'FALSE'"),
+        ("inner.on=0", "on must be true or false, got 0"),
         ("inner.rate=2.0", r"rate must be in \[0, 1\], got 2.0"),
         ("inner=3", "inner is a table"),
         ("title.x=3", "must be of type str"),

@@ -175,6 +175,6 @@ def test_two_outputs_are_two_files(tmp_path):
 def test_files_that_nobody_named_are_never_replaced(tmp_path):
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"a\.png and 1 more: exists"):
+    with pytest.raises(ConfigError, match=r"a\.png and 1 more outputs exist .*; name another folder, or delete"):
         check_targets({}, [tmp_path / name for name in ("a.png", "b.png", "c.png")])
     check_targets({}, [tmp_path / "c.png"])
