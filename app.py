@@ -43,6 +43,8 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 if __name__ == "__main__":
     # Where SciPy is installed numba loads it, for linear algebra that no kernel of ours has: a quarter of a second.
     sys.modules.setdefault("scipy", None)
+    # Likewise cffi, a twentieth of a second; who reads an image by libvips takes this back.
+    sys.modules.setdefault("cffi", None)
     # What loads now stays; looking for garbage in it meanwhile takes a twentieth of a second.
     gc.disable()
 # glibc's ways to take less memory, where there is glibc

@@ -646,3 +646,12 @@ def test_nobody_reads_what_is_printed(networks, empty_clip, tmp_path):
     assert_one_line(printed, 1, "No space left")
     closed = subprocess.run([*APP, "--print-config"], preexec_fn=lambda: os.close(1), stderr=subprocess.PIPE, cwd=ROOT)
     assert b"Traceback" not in closed.stderr
+
+
+def test_a_video_starts_without_packages_that_it_does_not_use(tmp_path):
+    """numba loads SciPy and cffi wherever they are installed."""
+    command = [sys.executable, "-X", "importtime", "app.py", "-f", "samples/demo.mp4", "--max-frames", "1"]
+    done = subprocess.run([*command, "--log", str(tmp_path / "log.jsonl")], cwd=ROOT, capture_output=True, text=True)
+    loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert done.returncode == 0 and {"numba", "av"} <= loaded
+    assert not {"cffi.api", "pycparser", "scipy._lib", "pyvips", "pillow_heif", "websockets"} & loaded

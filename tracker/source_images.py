@@ -12,6 +12,7 @@ import io
 import os
 import re
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -236,6 +237,8 @@ def _decode_by_vips(file: BinaryIO, kind: str, admit: Callable[[int, int, int], 
 @functools.cache
 def _vips():
     """The module pyvips, loaded when the first image is read."""
+    if sys.modules.get("cffi", sys) is None:  # a program hides it from numba, which would load it in vain
+        del sys.modules["cffi"]
     import pyvips
 
     pyvips.cache_set_max(0)  # a cached image would hold its file open
