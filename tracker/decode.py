@@ -27,6 +27,7 @@ BACKWARD_S = Fraction(1, 10)
 FORWARD_S = 10  # only where containers are broadcast or joined byte by byte: others may pause for so long
 HELD_PACKETS = 1000  # of a sound that jumped before the video did
 READ_FAILURES = 100  # in a row; a damaged place in a container makes one or two reads fail
+MOST_FPS = 1000
 MOST_THREADS = 16  # more only cost memory; each holds frames
 REORDERED = 16  # frames that a decoder holds back at most to put them in order (H.264, HEVC)
 LAST_TICK = 2**62  # farther ahead no container can seek
@@ -197,8 +198,9 @@ class VideoDecoder:
         reorders = bool(self.stream.codec_context.has_b_frames)
         self.has_times = not flags & WITHOUT_TIMES and not (self._in_order and reorders)
         self.has_index = self.has_times and not flags & JOINABLE
-        rate = None if flags & WITHOUT_TIMES else self.stream.average_rate
-        rate = float(rate or self.stream.guessed_rate or 0)
+        rates = () if flags & WITHOUT_TIMES else (self.stream.average_rate,)
+        # of DV the average is the rate of the clock
+        rate = float(next((rate for rate in (*rates, self.stream.guessed_rate) if rate and rate <= MOST_FPS), 0))
         self.fps = rate if 0 < rate < 1 else believable_fps(rate)  # some are slow indeed
         duration_s = (self.stream.duration or 0) * self.stream.time_base
         duration_s = duration_s or (self._container.duration or 0) / av.time_base
@@ -248,7 +250,7 @@ class VideoDecoder:
 
     def _timed(self, begin: int | None) -> Iterator[tuple[Fraction, av.VideoFrame]]:
         waiting: deque[tuple[int, int]] = deque()  # number and decoding time of packets whose frames are to come
-        time_s, deinterlacer = None, None
+        time_s, deinterlacer = None, Deinterlacer()
         for frame in self._decoded(begin, waiting):
             ticks = frame.pts
             if self._in_order and waiting:
@@ -259,17 +261,8 @@ class VideoDecoder:
                 time_s = ticks * self.stream.time_base
             else:
                 time_s = Fraction(0) if time_s is None else time_s + 1 / Fraction(self.fps)
-            if deinterlacer is not None and not deinterlacer.takes(frame):
-                yield from deinterlacer.finish()
-                deinterlacer = None
-            if deinterlacer is None and frame.interlaced_frame:
-                deinterlacer = _Deinterlacer.open(frame)
-            if deinterlacer is None:
-                yield time_s, frame
-            else:
-                yield from deinterlacer.push(time_s, frame)
-        if deinterlacer is not None:
-            yield from deinterlacer.finish()
+            yield from deinterlacer.push(time_s, frame)
+        yield from deinterlacer.finish()
 
     def _decoded(self, begin: int | None, waiting: deque) -> Iterator[av.VideoFrame]:
         decode = self.stream.codec_context.decode
@@ -292,49 +285,58 @@ class VideoDecoder:
             self._broken_end = True
 
 
-class _Deinterlacer:
-    """Makes one progressive frame of each interlaced one; passes the others on."""
+class Deinterlacer:
+    """Makes one progressive frame of each interlaced one, a frame later; passes the others on."""
 
-    def __init__(self, frame: av.VideoFrame):
+    def __init__(self):
+        self._graph: av.filter.Graph | None = None  # from the first interlaced frame on
+        self._kind = None
+        self._waiting: deque[tuple[object, tuple[int, int]]] = deque()
+
+    def push(self, mark, frame: av.VideoFrame) -> Iterator[tuple[object, av.VideoFrame]]:
+        """The frames that are ready, each with the mark that came with it."""
+        if self._graph is not None and self._kind != _kind_of(frame):
+            yield from self.finish()
+        if self._graph is None and frame.interlaced_frame:
+            self._open(frame)
+        if self._graph is None:
+            yield mark, frame
+            return
+        self._waiting.append((mark, _colour_of(frame)))
+        self._graph.push(frame)
+        yield from self._pull()
+
+    def finish(self) -> Iterator[tuple[object, av.VideoFrame]]:
+        """The last frames."""
+        if self._graph is not None:
+            self._graph.push(None)
+            yield from self._pull()
+        self._graph = None
+        self._waiting.clear()
+
+    def _open(self, frame: av.VideoFrame) -> None:
         graph = av.filter.Graph()
         graph.threads = 1
-        first = graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
-        )
-        graph.link_nodes(first, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink"))
-        graph.configure()
-        self._graph = graph
-        self._kind = frame.width, frame.height, frame.format.name
-        self._waiting: deque[tuple[Fraction, object]] = deque()
+        with contextlib.suppress(av.error.FFmpegError, ValueError):  # a frame too small to be deinterlaced
+            first = graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
+            )
+            graph.link_nodes(first, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink"))
+            graph.configure()
+            self._graph, self._kind = graph, _kind_of(frame)
 
-    @classmethod
-    def open(cls, frame: av.VideoFrame) -> _Deinterlacer | None:
-        """None where the frame is too small to be deinterlaced."""
-        try:
-            return cls(frame)
-        except (av.error.FFmpegError, ValueError):
-            return None
-
-    def takes(self, frame: av.VideoFrame) -> bool:
-        return self._kind == (frame.width, frame.height, frame.format.name)
-
-    def push(self, time_s: Fraction, frame: av.VideoFrame) -> Iterator[tuple[Fraction, av.VideoFrame]]:
-        self._waiting.append((time_s, _colour_of(frame)))
-        self._graph.push(frame)
-        return self._pull()
-
-    def finish(self) -> Iterator[tuple[Fraction, av.VideoFrame]]:
-        self._graph.push(None)
-        return self._pull()
-
-    def _pull(self) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+    def _pull(self) -> Iterator[tuple[object, av.VideoFrame]]:
         while self._waiting:
             try:
                 frame = self._graph.pull()
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
-            time_s, (frame.colorspace, frame.color_range) = self._waiting.popleft()
-            yield time_s, frame
+            mark, (frame.colorspace, frame.color_range) = self._waiting.popleft()
+            yield mark, frame
+
+
+def _kind_of(frame: av.VideoFrame) -> tuple[int, int, str]:
+    return frame.width, frame.height, frame.format.name
 
 
 def _colour_of(frame: av.VideoFrame) -> tuple[int, int]:

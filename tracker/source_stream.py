@@ -21,7 +21,7 @@ import av
 from av.video.reformatter import VideoReformatter
 
 from tracker.address import redacted
-from tracker.decode import REMOTE, main_video, square_size, to_bgr
+from tracker.decode import REMOTE, Deinterlacer, main_video, square_size, to_bgr
 from tracker.errors import SourceError
 from tracker.fetch import Request, check_address
 from tracker.source_base import LOOK_S, Broken, SourceConfig
@@ -85,7 +85,8 @@ class StreamDevice:
         self._aspect: Fraction | None = None  # of a pixel
         self._reformatter = VideoReformatter()
         self._flushed = False
-        self._frames: deque[av.VideoFrame] = deque()
+        self._deinterlacer = Deinterlacer()
+        self._frames: deque[tuple[float | None, av.VideoFrame]] = deque()  # when each came
         self._complete_s = time.monotonic()
         self._ending: Exception | None = None
         self._ended = self._closed = False
@@ -205,13 +206,13 @@ class StreamDevice:
         """
         while not self._closed:
             if self._frames:
-                frame = self._frames.popleft()
+                captured_s, frame = self._frames.popleft()
                 self._complete_s, self._stall_s = time.monotonic(), self._later_stall_s
                 with self._changed:
                     dropped, self._dropped = self._dropped, 0
                 size_wh = square_size(frame, self._aspect)
                 image = to_bgr(frame, size_wh, self._reformatter)
-                return Read(image, frame.opaque or self._complete_s, dropped)
+                return Read(image, captured_s or self._complete_s, dropped)
             packet = self._next_packet()
             if packet is None:
                 if self._flushed:
@@ -222,9 +223,12 @@ class StreamDevice:
                 if self._decoder is None:
                     continue
             try:
-                self._frames.extend(self._decoder.decode(packet))
+                for frame in self._decoder.decode(packet):
+                    self._frames.extend(self._deinterlacer.push(frame.opaque, frame))
             except av.FFmpegError:  # a damaged picture; the next ones come all the same
                 continue
+            if packet is None:
+                self._frames.extend(self._deinterlacer.finish())
             if self._live:
                 self._keep_newest()
         return None

@@ -423,6 +423,27 @@ def test_a_password_is_not_passed_on_to_another_server():
     assert seen and not any("Authorization" in request for request in seen)
 
 
+# What is in it
+
+
+def test_an_interlaced_stream_is_deinterlaced(tmp_path):
+    """Every frame as from a file, which is held against ffmpeg's own program."""
+    path = tmp_path / "fields.ts"
+    fields = ["-vf", "tinterlace=interleave_top", "-flags", "+ildct+ilme"]
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x240:r=50:d=0.6", *fields, "-c:v", "mpeg2video", "-q:v", 2, path)
+
+    def server(peer):
+        peer.request()
+        peer.send("HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\n\r\n", path.read_bytes())
+
+    with serving(server) as host, open_source(f"http://{host}/", live=False) as source:
+        frames = [frame.image for frame in source]
+    with open_source(str(path)) as source:
+        expected = [frame.image for frame in source]
+    assert len(frames) == len(expected) == 15
+    assert np.array_equal(frames, expected)
+
+
 # The newest frame, whatever holds up the reading
 
 
