@@ -769,7 +769,8 @@ def write_line(text: str, stream) -> None:
     """Write one line; that nobody reads it is no reason to stop, and a name in it controls no terminal."""
     with contextlib.suppress(OSError):
         if stream is not None:  # closed from the start, as by pythonw
-            print(printable(text), file=stream, flush=True)
+            text, encoding = printable(text), getattr(stream, "encoding", None) or "utf-8"
+            print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
 @contextlib.contextmanager

@@ -36,6 +36,21 @@ def log_of(file: str, folder: str) -> Path:
     return Path(folder) / file_name(Path(redacted(file)).stem, ".jsonl")
 
 
+def tell(line: str, failed: bool = False) -> None:
+    """Print a line, on stderr where something failed, as app.py prints it."""
+    from app import write_line  # takes half a second
+
+    write_line(f"tools.batch: {line}" if failed else line, sys.stderr if failed else sys.stdout)
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong option in one line, without the list of all options."""
+
+    def error(self, message: str):
+        tell(message, failed=True)
+        sys.exit(2)
+
+
 CANCEL_S = 10.0  # how long an interrupted run on Ray waits for its tasks to tidy up
 
 
@@ -211,7 +226,7 @@ def files_to_track(files: Sequence[str], folder: str, with_video: bool, options:
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     split = argv.index("--") if "--" in argv else len(argv)
-    parser = argparse.ArgumentParser(prog="python -m tools.batch", description="Track many videos on all cores.")
+    parser = Parser(prog="python -m tools.batch", description="Track many videos on all cores.")
     parser.add_argument("files", nargs="+", metavar="FILES", help="videos or patterns; after --: options of app.py")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="NAME.mp4 and NAME.jsonl of each go here")
     parser.add_argument("--jobs", type=int, default=cores(), metavar="N", help="at once (default: one a core)")
@@ -225,15 +240,16 @@ def main(argv: list[str] | None = None) -> int:
         files = expanded(args.files)
         pending = files_to_track(files, args.output, not args.no_video, options)
     except ConfigError as error:
-        print(f"tools.batch: {error}", file=sys.stderr)
+        tell(str(error), failed=True)
         return 2
     try:
         os.makedirs(args.output, exist_ok=True)
     except OSError as error:
-        parser.error(f"-o {args.output}: cannot be made ({error.strerror})")
+        tell(f"-o {args.output}: expected a folder, which cannot be made ({error.strerror}); name another", failed=True)
+        return 1
     folder = str(Path(args.output).resolve())
     if skipped := len(files) - len(pending):
-        print(f"{skipped} done already")
+        tell(f"{skipped} done already")
     if args.ray:
         pending = [str(Path(file).resolve()) for file in pending]  # the machines there have other working folders
     jobs = [(file, folder, not args.no_video, options) for file in pending]
@@ -243,18 +259,18 @@ def main(argv: list[str] | None = None) -> int:
         results = run_on_ray(jobs, args.ray) if args.ray else run_here(jobs, args.jobs)
         for number, (file, done, line) in enumerate(results, start=1):
             failed += not done
-            print(f"{number}/{len(jobs)} {'done' if done else 'FAILED'} {redacted(file)}: {line}", flush=True)
+            tell(f"{number}/{len(jobs)} {'done' if done else 'FAILED'} {redacted(file)}: {line}")
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
-        print("tools.batch: --ray needs Ray, which is not installed: pip install ray", file=sys.stderr)
+        tell("--ray needs Ray, which is not installed: pip install ray", failed=True)
         return 1
     except ConnectionError as error:
         reason = (str(error).strip().splitlines() or ["no answer"])[0]
-        print(f"tools.batch: --ray {args.ray}: expected a Ray cluster there, found none: {reason}", file=sys.stderr)
+        tell(f"--ray {args.ray}: expected a Ray cluster there, found none: {reason}", failed=True)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        tell("interrupted; the same command goes on from here", failed=True)
         return 130
     return 1 if failed else 0
 

@@ -13,7 +13,7 @@ import json
 import sys
 from pathlib import Path
 
-from app import AppConfig, input_files
+from app import AppConfig, input_files, write_line
 from detect import open_detector
 from tracker.config import load_config
 from tracker.errors import ConfigError, FaceTrackError
@@ -75,14 +75,14 @@ def main(arguments: list[str] | None = None) -> int:
         settings = () if options.config is None else (options.config,)
         frames, boxes, skipped = detect_all(options.file, options.log, config, settings)
     except FaceTrackError as error:
-        print(f"tools.detect: {error}", file=sys.stderr)
+        write_line(f"tools.detect: {error}", sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        write_line("interrupted", sys.stderr)
         return 130
-    print(f"{frames} frames, {boxes} boxes -> {options.log}")
+    write_line(f"{frames} frames, {boxes} boxes -> {options.log}", sys.stdout)
     for line in skipped:
-        print(f"skipped: {line}", file=sys.stderr)
+        write_line(f"skipped: {line}", sys.stderr)
     return 1 if skipped else 0
 
 

@@ -216,6 +216,38 @@ def test_patterns_are_expanded(tmp_path):
     assert found == [*(str(tmp_path / name) for name in ("a.mp4", "b.mp4", "x[1].mp4")), "gone.mp4"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="names that Windows does not have")
+def test_names_reach_the_terminal_escaped(tmp_path):
+    log = tmp_path / "é\x1b\udcff.jsonl"
+    log.touch()
+    command = [sys.executable, "-m", "tools.batch", log.with_suffix(".mp4"), "-o"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for folder, status, words in (
+        (tmp_path, 0, b"1 done already\n"),
+        (log, 1, b"tools.batch: -o %b/\\xe9\\x1b\\udcff.jsonl: expected a folder" % os.fsencode(tmp_path)),
+        (tmp_path / "new", 1, b"1/1 FAILED %b/\\xe9\\x1b\\udcff.mp4: app.py: " % os.fsencode(tmp_path)),
+    ):
+        done = subprocess.run([*command, folder], capture_output=True, cwd=ROOT, env=environment, check=False)
+        printed = done.stdout + done.stderr
+        assert (done.returncode, printed.count(b"\n")) == (status, 1), printed
+        assert printed.startswith(words)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_nobody_reads_what_is_printed(tmp_path):
+    (tmp_path / "a.jsonl").touch()
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "tools.batch", tmp_path / "a.mp4", "-o", tmp_path]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_wrong_option_is_one_line(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        batch.main(["a.mp4", "-o", "d", "--jobs", "0"])
+    assert capsys.readouterr().err == "tools.batch: --jobs must be at least 1, got 0\n"
+
+
 def test_a_pattern_without_a_match_is_one_line(tmp_path, capsys):
     assert batch.main([str(tmp_path / "*.mp4"), "-o", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
