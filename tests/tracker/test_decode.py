@@ -12,6 +12,7 @@ from tests.conftest import material
 from tracker.errors import SourceError
 from tracker.source import open_source
 
+long = pytest.mark.long  # members of a kind of which another one is always tested
 MOVING = "testsrc2=s={size}:r=50:d=0.4"  # two fields of one frame differ
 
 
@@ -60,7 +61,7 @@ def images_of(frames):
 
 @pytest.mark.parametrize("turn_deg", [0, 90, 180, 270])
 @pytest.mark.parametrize("flip", [(), ("-display_hflip",), ("-display_vflip",)])
-@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("suffix", [".mp4", pytest.param(".mov", marks=long), ".mkv"])
 def test_display_matrix(clip, clips, turn_deg, flip, suffix):
     if suffix == ".mkv" and flip:
         pytest.skip("Matroska holds no mirroring")
@@ -81,7 +82,7 @@ def test_a_mirrored_video():
 @pytest.mark.parametrize(
     ("aspect", "width"), [("4/3", 171), ("8/9", 114), ("1/1", 128), ("16/15", 137), ("0/1", 128), ("1/1000", 128)]
 )
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+@pytest.mark.parametrize("suffix", [".mp4", *(pytest.param(suffix, marks=long) for suffix in (".mkv", ".ts"))])
 def test_pixels_become_square(clip, clips, aspect, width, suffix):
     path = clips / f"aspect{aspect.replace('/', '-')}{suffix}"
     ffmpeg("-i", clip, "-vf", f"setsar={aspect}", "-c:v", "libx264", path)
@@ -246,7 +247,7 @@ def test_parts_that_were_joined_byte_by_byte(clip, clips, suffix):
     assert times(frames) == pytest.approx([n / 30 for n in range(120)], abs=1e-3)
 
 
-@pytest.mark.parametrize("start_s", [0.0, 1.0, 4.5])
+@pytest.mark.parametrize("start_s", [0.0, pytest.param(1.0, marks=long), 4.5])
 @pytest.mark.parametrize("bframes", [0, 3])
 @pytest.mark.parametrize("suffix", [".avi", ".flv", ".ts", ".mpg", ".mkv", ".mov", ".wmv"])
 def test_start_in_every_container(clips, suffix, bframes, start_s):
