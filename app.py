@@ -728,7 +728,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
                 run(source, tracker, renderer, out, stages, progress, notices, summary, args.sync)
         finally:
             with uninterrupted():  # an output that was interrupted is finished all the same
-                parts.close()
+                parts.__exit__(*sys.exc_info())  # parts learn what went wrong, which `close` would not pass on
             say(summary.text(args.output, "image" if source.still else "frame"))
             for sender in senders:
                 if sender.trouble:

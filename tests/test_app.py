@@ -25,6 +25,7 @@ from tests.conftest import ROOT, material
 from tests.program import APP, PARTIAL_LOG, assert_one_line, interrupted_run, records, run
 from tests.render.test_animation import read, turned
 from tests.tracker.outputs.clip import logged_rotation
+from tracker.errors import SinkError
 from tracker.types import Frame
 
 
@@ -573,6 +574,18 @@ def test_explicit_names_are_replaced(networks, empty_clip, tmp_path):
     assert cv2.VideoCapture(str(tmp_path / "out.mp4")).read()[0]
     assert json.loads((tmp_path / "profile.json").read_text())["otherData"]
     assert len(os.listdir(tmp_path)) == 3
+
+
+def test_a_run_without_a_record_leaves_the_old_log(networks, empty_clip, tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise SinkError("out.mp4: cannot be written")
+
+    monkeypatch.setattr("app.run", fail)
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b"of the last run")
+    assert main(["-f", str(empty_clip), "--log", str(log), "--no-window", "--quiet", *map(str, networks)]) == 1
+    assert capsys.readouterr().err == "app.py: out.mp4: cannot be written\n"
+    assert log.read_bytes() == b"of the last run" and os.listdir(tmp_path) == ["log.jsonl"]
 
 
 def test_log_into_a_missing_folder(networks, empty_clip, tmp_path):

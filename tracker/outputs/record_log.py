@@ -36,7 +36,13 @@ class RecordLog:
         return self
 
     def __exit__(self, kind, error, traceback) -> None:
-        self.close(keep=kind is None or self._records > 0)
+        try:
+            self.close(keep=kind is None or self._records > 0)
+        except SinkError as own:
+            if kind is None:
+                raise
+            if not self._failed:  # else `write` has reported it
+                raise SinkError(f"{error}; {own}" if str(error) else str(own)) from error
 
     def write(self, record: dict) -> None:
         """Add what `frame_record` told of a frame.

@@ -230,3 +230,21 @@ def test_endings_that_are_none(tmp_path, name):
     with pytest.raises(ConfigError, match=r"ends in .jsonl, .csv, .parquet, .livelink.csv, .openface.csv"):
         open_log(tmp_path / name, NAMES)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_two_outputs_that_fail_are_both_reported(tmp_path, monkeypatch, written):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.replace", refuse)
+    with pytest.raises(SinkError) as caught, open_log(tmp_path / "a.csv", NAMES) as log:
+        if written:
+            log.write(record_of(0))
+        raise SinkError("b.png: cannot be replaced")
+    expected = "b.png: cannot be replaced"
+    for kept in tmp_path.iterdir():
+        refused = f"{tmp_path / 'a.csv'}: cannot be replaced (Operation not permitted)"
+        expected += f"; {refused}; {kept} holds the complete file"
+    assert str(caught.value) == expected
+    assert len(list(tmp_path.iterdir())) == written
