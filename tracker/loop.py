@@ -360,7 +360,9 @@ class FaceTracker:
             turn = self._searches // 2 % len(QUARTER_TURNS)
             rolls_deg = QUARTER_TURNS[turn : turn + self._searches % 2]
         for roll_deg in rolls_deg:
-            self._start_tracks(frame, turned_boxes(self._detect_boxes, frame.image, roll_deg))
+            with self._stages("detect_turned"):
+                candidates = turned_boxes(self._detect, frame.image, roll_deg)
+            self._start_tracks(frame, candidates)
 
     def _start_tracks(self, frame: Frame, candidates: Sequence[Sequence[Box]]) -> None:
         """Start tracks on faces without one where a fit convinces; each has one or more possible boxes."""

@@ -259,7 +259,7 @@ def test_the_table_says_what_the_parts_found():
     text = table.table(parts)
     assert "| 2.34 % | 3.30 % | `landmarks` |" in text
     assert "| 0; 0.3 % | - | `landmarks` |" in text
-    assert "| 0.9999 | tells no score | `score` |" in text and "`pose`" not in text
+    assert "| 0.9999 | no score | `score` |" in text and "`pose`" not in text
 
 
 def test_a_sheet_shows_each_frame_beside_its_source(tmp_path):

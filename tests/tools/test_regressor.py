@@ -316,7 +316,7 @@ def test_a_new_head_is_trained_exported_and_found_in_the_tracks(data, tmp_path, 
     shutil.copy(mesh.path, path.parent)
     update_manifest(path.parent / "manifest.toml", {"face_model": dict(mesh.table)})
     weights = RegressorConfig(weights=str(path), mesh=str(path.parent / mesh.path.name))
-    trusting = TrackerConfig(start_score=0.0, keep_score=0.0)
+    trusting = TrackerConfig(start_score=0.0, start_fit=0.0, keep_score=0.0)
     tracker = FaceTracker.open(lambda image: (Box(60, 40, 260, 240, 0.9),), weights, config=trusting)
     image = np.random.default_rng(0).integers(0, 256, (280, 320, 3), np.uint8)
     (face,) = tracker.step(Frame(index=0, time_s=0.0, image=image, still=True))

@@ -2,7 +2,7 @@
 
     python -m tools.evaluate score [--weights PATH] [--cut runs/data] [--json PATH] [--plots DIR]
 
-Hands are drawn, of many colours, before walls and over faces. 3DDFA_V2 tells no score.
+Hands are drawn, of many colours, before walls and over faces. 3DDFA_V2 has no score.
 """
 
 from __future__ import annotations
