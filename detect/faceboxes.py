@@ -168,9 +168,10 @@ class FaceBoxes:
     def _from_tiles(self, image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
         """As `_from_graph`, for an input of any size: faces lower than the overlap of the tiles are all seen whole."""
         height, width = image.shape[:2]
-        if height * width * scale**2 <= MAX_UNTILED_PX or not self._limits.overview_px:
+        overview = next(self._overviews(scale, max(height, width)), None)
+        if height * width * scale**2 <= MAX_UNTILED_PX or overview is None:
             return self._from_graph(image, scale)
-        largest_px = TILE_OVERLAP * self._limits.overview_face_px / self._limits.overview_px * max(height, width)
+        largest_px = TILE_OVERLAP * self._limits.overview_face_px / overview
         side_px = int(max(TILE_PX / scale, 2 * largest_px))
         found = [(np.empty((0, 4), np.float32), np.empty(0, np.float32))]
         for y0, y1 in _spans(height, side_px, int(largest_px)):

@@ -15,7 +15,7 @@ from tracker.types import Box, Detector
 WHOLE_ASPECTS = (0.84, 0.72)
 BORDER_SHARE = 0.04  # of the box's longer side: nearer to the border than this, a box may be cut off
 QUARTER_TURNS = (90, -90, 180)  # degrees that heads may be rolled by, counter-clockwise; likelier ones first
-MAX_TURNED_PX = 4096  # longer side: larger images are searched at this size, so that memory does not grow with them
+MAX_TURNED_PX = 3072  # longer side: larger images are searched at this size, so that memory does not grow with them
 _TO_UPRIGHT = {90: cv2.ROTATE_90_CLOCKWISE, -90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180}
 
 
