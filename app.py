@@ -30,8 +30,10 @@ import json
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 STARTED_S = time.perf_counter()
 # Before the libraries load. Our matrices are small: pools of threads that wait for each other only cost.
@@ -70,9 +72,6 @@ if __name__ == "__main__":
         sys.exit(f"app.py: this Python ({sys.executable}) does not load a package: {reason}; {SET_UP}")
 
 from detect import DetectorConfig, open_detector
-from render.animation import AnimationExport
-from render.export import MeshExport, export_targets
-from render.geometry import geometry_of
 from render.image import ImageSink, check_size, depth_path, folder_targets, frame_targets, write_image
 from render.renderer import VIEWS, open_renderer
 from render.video import OutputConfig, open_video_sink
@@ -89,7 +88,6 @@ from tracker.outputs.logs import LOGS, log_format, open_log
 from tracker.outputs.receiver import Sender
 from tracker.outputs.record import frame_record
 from tracker.outputs.record_log import RecordLog
-from tracker.outputs.senders import open_sender, parse_receiver, scheme_table
 from tracker.prefetch import prefetch
 from tracker.runtime import RuntimeConfig
 from tracker.smoothing import SmoothingConfig
@@ -98,6 +96,10 @@ from tracker.source_base import LOOK_S
 from tracker.stages import Stages, format_table
 from tracker.tracks import TrackerConfig
 from tracker.types import FaceTrack, Frame
+
+if TYPE_CHECKING:
+    from render.animation import AnimationExport
+    from render.export import MeshExport
 from tracker.weights import model_files
 
 LARGE_FRAME_BYTES = 1 << 27
@@ -448,13 +450,20 @@ class OptionParser(argparse.ArgumentParser):
         self.error(f"{word}: no such option; {f'did you mean {near[0]}?' if near else '--help lists all'}")
 
 
+def epilog() -> str:
+    """The end of the help, for which alone all schemes of `--send` are loaded."""
+    from tracker.outputs.senders import scheme_table
+
+    return "\n  ".join([f"{EXAMPLES}\nschemes of --send, with their usual ports:", *scheme_table()])
+
+
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Options as DESIGN fixes them."""
     parser = OptionParser(
         prog="app.py",
         usage="app.py -f SOURCE [options]\n       app.py --webcam [N] [options]",
         description="Real-time 3D face tracking: a video, images, a stream or a webcam in; drawn frames and data out.",
-        epilog="\n  ".join([f"{EXAMPLES}\nschemes of --send, with their usual ports:", *scheme_table()]),
+        epilog=epilog() if {"-h", "--help"} & set(sys.argv[1:] if argv is None else argv) else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"facet {__version__}")
@@ -553,8 +562,11 @@ def parse_views(text: str) -> tuple[str, ...]:
 
 def check_outputs(args: argparse.Namespace) -> None:
     """Wrong endings and addresses are told before anything is opened."""
-    for url in args.send:
-        parse_receiver(url)
+    if args.send:
+        from tracker.outputs.senders import parse_receiver
+
+        for url in args.send:
+            parse_receiver(url)
     if args.log:
         log_format(args.log)
     if args.profile and not args.profile.lower().endswith(".json"):
@@ -581,6 +593,8 @@ def check_files(args: argparse.Namespace, config: AppConfig, source: Source, vie
     elif args.output:
         unnamed += frame_targets(args.output, source.name)
     if args.export:
+        from render.export import export_targets
+
         unnamed += export_targets(args.export, sources, args.at)
     inputs = input_files(args.file, source, config)
     check_targets(named, unnamed, [*inputs, args.config] if args.config else inputs)
@@ -623,6 +637,25 @@ def open_sink(path: Path, source: Source, config: OutputConfig, timeout_s: float
     if source.size_wh and not path.is_dir():
         check_size(path, source.size_wh)
     return ImageSink(path, numbered=not source.still)
+
+
+def senders_of(urls: list[str]) -> Iterator[Sender]:
+    """The senders of `--send`; they are loaded when one is asked for."""
+    if urls:
+        from tracker.outputs.senders import open_sender
+
+        for url in urls:
+            yield open_sender(url)
+
+
+def open_export(folder: Path, tracker: FaceTracker, at: int | None, moving: bool) -> MeshExport | AnimationExport:
+    """The meshes of `--export`; what writes them is loaded when they are asked for."""
+    from render.animation import AnimationExport
+    from render.export import MeshExport
+    from render.geometry import geometry_of
+
+    geometry = geometry_of(tracker.mesh_model)
+    return AnimationExport(folder, geometry) if moving else MeshExport(folder, geometry, at)
 
 
 def build_tracker(config: AppConfig, stages: Stages, live: bool):
@@ -685,7 +718,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
             option = "--send" if args.send else "--virtual-camera"
             raise ConfigError(f"{option}: expected a video or a camera, found images")
         check_files(args, config, source, views)
-        senders = [parts.enter_context(open_sender(url)) for url in args.send]
+        senders = [parts.enter_context(sender) for sender in senders_of(args.send)]
         tracker = parts.enter_context(contextlib.closing(build_tracker(config, stages, source.live)))
         out, renderer = Outputs(senders=senders), None
         if args.output or args.virtual_camera or wants_window:
@@ -708,9 +741,8 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         if args.log:
             out.log = parts.enter_context(open_log(args.log, tracker.blendshape_names))
         if args.export:
-            geometry = geometry_of(tracker.mesh_model)
             moving = not source.still and args.at is None
-            export = AnimationExport(args.export, geometry) if moving else MeshExport(args.export, geometry, args.at)
+            export = open_export(args.export, tracker, args.at, moving)
             out.export = parts.enter_context(contextlib.closing(export))
         drawn = f"; renderer: {renderer.name}" if renderer else ""
         say(f"networks: {tracker.provider}, {config.runtime.threads} thread(s){drawn}")
