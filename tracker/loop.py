@@ -355,10 +355,12 @@ class FaceTracker:
         if not self._regressor.crop_spec.upright:
             return
         self._searches = 0 if frame.first else self._searches + 1
-        rolls_deg = QUARTER_TURNS
-        if not frame.first:
-            turn = self._searches // 2 % len(QUARTER_TURNS)
-            rolls_deg = QUARTER_TURNS[turn : turn + self._searches % 2]
+        if frame.first:
+            rolls_deg = QUARTER_TURNS
+        elif self._searches % 2:
+            rolls_deg = (QUARTER_TURNS[self._searches // 2 % len(QUARTER_TURNS)],)
+        else:
+            rolls_deg = ()
         for roll_deg in rolls_deg:
             with self._stages("detect_turned"):
                 candidates = turned_boxes(self._detect, frame.image, roll_deg)
