@@ -13,6 +13,7 @@ import os
 import re
 import struct
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -187,7 +188,7 @@ def _decode(file: BinaryIO, name: str, max_megapixels: float, notes: list[str] |
 
     try:
         if kind in ("jpeg", "png", "tiff", "webp", "avif", "gif"):
-            image, count = _decode_by_vips(file, kind, admit)
+            image, count = _aside(_decode_by_vips, file, kind, admit)
         elif kind == "heic":
             image, count = _decode_heic(file, admit)
         elif kind is not None:
@@ -213,6 +214,28 @@ class _NotDecoded(Exception):
 def _format_of(head: bytes) -> str | None:
     """Which of SIGNATURES a file begins with."""
     return next((kind for kind, mark in SIGNATURES.items() if re.match(mark, head, re.DOTALL)), None)
+
+
+def _aside(decode: Callable, *arguments):
+    """What `decode` returns or raises, run in a thread of its own.
+
+    libvips calls Python with its messages. In the main thread Ctrl-C could come in such a call, where it would be lost.
+    """
+    result = []
+
+    def run():
+        try:
+            result.append((decode(*arguments), None))
+        except BaseException as error:
+            result.append((None, error))
+
+    thread = threading.Thread(target=run, name="decoder", daemon=True)
+    thread.start()
+    thread.join()
+    value, error = result[0]
+    if error is not None:
+        raise error
+    return value
 
 
 def _decode_by_vips(file: BinaryIO, kind: str, admit: Callable[[int, int, int], None]) -> tuple[np.ndarray, int]:

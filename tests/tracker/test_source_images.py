@@ -1,5 +1,6 @@
 """Images: upright, eight bits a channel, in natural order."""
 
+import logging
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from tests.clips import make_clip, number_of, numbered_image
 from tests.conftest import ROOT, material
 from tracker.errors import SourceError
 from tracker.source import SourceConfig, open_source
+from tracker.source_images import read_image
 
 pillow_heif.register_heif_opener()
 
@@ -399,3 +401,14 @@ def test_a_glob_of_videos(tmp_path):
         open_source(str(tmp_path / "*.mp4"))
     with pytest.raises(SourceError, match="found none"):
         open_source(str(tmp_path / "*.mkv"))
+
+
+def test_messages_of_libvips_never_come_in_the_main_thread(tmp_path, caplog):
+    """Python calls signal handlers there only: Ctrl-C in a callback from C would be lost."""
+    path = tmp_path / "photo.jpg"
+    cv2.imwrite(str(path), np.full((64, 64, 3), 90, np.uint8))
+    read_image(str(path))
+    with caplog.at_level(logging.DEBUG, logger="pyvips"):
+        read_image(str(path))
+    assert caplog.records
+    assert {record.threadName for record in caplog.records} == {"decoder"}
