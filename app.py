@@ -63,44 +63,44 @@ if __name__ == "__main__":
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")
     try:
-        for package in ("detect", "render.video"):
+        for package in ("facet.detect", "facet.render.sinks.video"):
             importlib.import_module(package)
     except ImportError as error:
-        if type(error) is ImportError and (error.name or "").startswith(("detect", "render", "tracker")):
+        if type(error) is ImportError and (error.name or "").split(".")[0] == "facet":
             raise  # a mistake of ours
         reason = " ".join(str(error).split())
         sys.exit(f"app.py: this Python ({sys.executable}) does not load a package: {reason}; {SET_UP}")
 
-from detect import DetectorConfig, open_detector
-from render.image import ImageSink, check_size, depth_path, folder_targets, frame_targets, write_image
-from render.renderer import VIEWS, open_renderer
-from render.video import OutputConfig, open_video_sink
-from render.virtual_camera import VirtualCamera
-from render.window import open_window
-from tracker import __version__
-from tracker.config import load_config, to_toml
-from tracker.container import ends_early
-from tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError, SourceError, printable
-from tracker.files import check_targets, new_file, numbered_ends
-from tracker.kernels import load_kernels
-from tracker.loop import CameraConfig, FaceTracker, RegressorConfig
-from tracker.outputs.logs import LOGS, log_format, open_log
-from tracker.outputs.receiver import Sender
-from tracker.outputs.record import frame_record
-from tracker.outputs.record_log import RecordLog
-from tracker.prefetch import prefetch
-from tracker.runtime import RuntimeConfig
-from tracker.smoothing import SmoothingConfig
-from tracker.source import Source, SourceConfig, list_cameras, open_source
-from tracker.source_base import LOOK_S
-from tracker.stages import Stages, format_table
-from tracker.tracks import TrackerConfig
-from tracker.types import FaceTrack, Frame
+from facet.detect import DetectorConfig, open_detector
+from facet.render.renderer import VIEWS, open_renderer
+from facet.render.sinks.image import ImageSink, check_size, depth_path, folder_targets, frame_targets, write_image
+from facet.render.sinks.video import OutputConfig, open_video_sink
+from facet.render.sinks.virtual_camera import VirtualCamera
+from facet.render.sinks.window import open_window
+from facet.tracker import __version__
+from facet.tracker.config import load_config, to_toml
+from facet.tracker.errors import ConfigError, FaceTrackError, RenderError, SinkError, SourceError, printable
+from facet.tracker.files import check_targets, new_file, numbered_ends
+from facet.tracker.kernels import load_kernels
+from facet.tracker.loop import CameraConfig, FaceTracker, RegressorConfig
+from facet.tracker.outputs.logs import LOGS, log_format, open_log
+from facet.tracker.outputs.receiver import Sender
+from facet.tracker.outputs.record import frame_record
+from facet.tracker.outputs.record_log import RecordLog
+from facet.tracker.runtime import RuntimeConfig
+from facet.tracker.smoothing import SmoothingConfig
+from facet.tracker.sources import Source, SourceConfig, list_cameras, open_source
+from facet.tracker.sources.base import LOOK_S
+from facet.tracker.sources.container import ends_early
+from facet.tracker.sources.prefetch import prefetch
+from facet.tracker.stages import Stages, format_table
+from facet.tracker.tracks import TrackerConfig
+from facet.tracker.types import FaceTrack, Frame
 
 if TYPE_CHECKING:
-    from render.animation import AnimationExport
-    from render.export import MeshExport
-from tracker.weights import model_files
+    from facet.render.sinks.animation import AnimationExport
+    from facet.render.sinks.export import MeshExport
+from facet.tracker.weights import model_files
 
 LARGE_FRAME_BYTES = 1 << 27
 PATIENCE_S = 1.0  # a signal that comes so long after the first one says that the run does not end by itself
@@ -452,7 +452,7 @@ class OptionParser(argparse.ArgumentParser):
 
 def epilog() -> str:
     """The end of the help, for which alone all schemes of `--send` are loaded."""
-    from tracker.outputs.senders import scheme_table
+    from facet.tracker.outputs.senders import scheme_table
 
     return "\n  ".join([f"{EXAMPLES}\nschemes of --send, with their usual ports:", *scheme_table()])
 
@@ -563,7 +563,7 @@ def parse_views(text: str) -> tuple[str, ...]:
 def check_outputs(args: argparse.Namespace) -> None:
     """Wrong endings and addresses are told before anything is opened."""
     if args.send:
-        from tracker.outputs.senders import parse_receiver
+        from facet.tracker.outputs.senders import parse_receiver
 
         for url in args.send:
             parse_receiver(url)
@@ -593,7 +593,7 @@ def check_files(args: argparse.Namespace, config: AppConfig, source: Source, vie
     elif args.output:
         unnamed += frame_targets(args.output, source.name)
     if args.export:
-        from render.export import export_targets
+        from facet.render.sinks.export import export_targets
 
         unnamed += export_targets(args.export, sources, args.at)
     inputs = input_files(args.file, source, config)
@@ -642,7 +642,7 @@ def open_sink(path: Path, source: Source, config: OutputConfig, timeout_s: float
 def senders_of(urls: list[str]) -> Iterator[Sender]:
     """The senders of `--send`; they are loaded when one is asked for."""
     if urls:
-        from tracker.outputs.senders import open_sender
+        from facet.tracker.outputs.senders import open_sender
 
         for url in urls:
             yield open_sender(url)
@@ -650,9 +650,9 @@ def senders_of(urls: list[str]) -> Iterator[Sender]:
 
 def open_export(folder: Path, tracker: FaceTracker, at: int | None, moving: bool) -> MeshExport | AnimationExport:
     """The meshes of `--export`; what writes them is loaded when they are asked for."""
-    from render.animation import AnimationExport
-    from render.export import MeshExport
-    from render.geometry import geometry_of
+    from facet.render.geometry import geometry_of
+    from facet.render.sinks.animation import AnimationExport
+    from facet.render.sinks.export import MeshExport
 
     geometry = geometry_of(tracker.mesh_model)
     return AnimationExport(folder, geometry) if moving else MeshExport(folder, geometry, at)

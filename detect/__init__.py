@@ -1,8 +1,8 @@
 """The face detector."""
 
-from detect.faceboxes import DetectorConfig, FaceBoxes
-from tracker.runtime import RuntimeConfig
-from tracker.weights import find_entry
+from facet.detect.faceboxes import DetectorConfig, FaceBoxes
+from facet.tracker.runtime import RuntimeConfig
+from facet.tracker.weights import find_entry
 
 __all__ = ["DetectorConfig", "FaceBoxes", "open_detector"]
 

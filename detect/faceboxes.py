@@ -8,13 +8,12 @@ from typing import Annotated
 
 import cv2
 import numpy as np
-
-from detect.postprocess import best_boxes, decode
-from detect.priors import make_priors
-from tracker.errors import WeightsError
-from tracker.runtime import RuntimeConfig, Session, open_session
-from tracker.types import Box
-from tracker.weights import WeightsEntry
+from facet.detect.postprocess import best_boxes, decode
+from facet.detect.priors import make_priors
+from facet.tracker.errors import WeightsError
+from facet.tracker.runtime import RuntimeConfig, Session, open_session
+from facet.tracker.types import Box
+from facet.tracker.weights import WeightsEntry
 
 # no more detail comes of enlarging, and time goes with its square
 MAX_ENLARGEMENT = 2.0

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-
-from tracker.compiling import njit
+from facet.tracker.compiling import njit
 
 # how FaceBoxes scales the offsets that it learns: centre, log size
 VARIANCES = (0.1, 0.2)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
-from tracker.compiling import njit
-from tracker.morphable import MorphableModel
+from facet.tracker.compiling import njit
+from facet.tracker.morphable import MorphableModel
 
 # BGR in [0, 1]
 SKIN = (0.93, 0.90, 0.89)

@@ -6,10 +6,9 @@ A capsule is a row of nine float32: x0, y0, x1, y1 (image px), radius (px), B, G
 from __future__ import annotations
 
 import numpy as np
-
-from render.geometry import NOSE, Geometry
-from tracker.compiling import njit
-from tracker.types import FaceTrack
+from facet.render.geometry import NOSE, Geometry
+from facet.tracker.compiling import njit
+from facet.tracker.types import FaceTrack
 
 AXIS_MM = 75.0
 AXIS_COLOURS = ((60, 60, 235), (70, 200, 70), (240, 130, 40))  # x red, y green, z blue; BGR

@@ -13,13 +13,12 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-
-from render.cpu import CpuRenderer
-from render.geometry import Geometry, geometry_of
-from render.sample import sample_face
-from render.views import VIEWS, Renderer
-from tracker.errors import RenderError, SinkError
-from tracker.files import discard, make_partial
+from facet.render.cpu.renderer import CpuRenderer
+from facet.render.geometry import Geometry, geometry_of
+from facet.render.sample import sample_face
+from facet.render.views import VIEWS, Renderer
+from facet.tracker.errors import RenderError, SinkError
+from facet.tracker.files import discard, make_partial
 
 __all__ = ["VIEWS", "Renderer", "open_renderer"]
 
@@ -58,11 +57,11 @@ def open_renderer(choice: str, model, views: Sequence[str]) -> Renderer:
 
 
 def _open_gl(geometry: Geometry, views: Sequence[str]) -> Renderer:
-    from render.context import make_context, release_context
+    from facet.render.gl.context import make_context, release_context
 
     context = make_context()
     try:
-        from render.gl import GlRenderer
+        from facet.render.gl.renderer import GlRenderer
 
         return GlRenderer(geometry, views, context)
     except RenderError:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-
-from render.geometry import Geometry
-from tracker.types import FaceTrack, Pose, Roi, TrackState
+from facet.render.geometry import Geometry
+from facet.tracker.types import FaceTrack, Pose, Roi, TrackState
 
 
 def sample_face(geometry: Geometry, size_wh: tuple[int, int], face_px: float) -> FaceTrack:

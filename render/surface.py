@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from render.geometry import Geometry, lit_colours, vertex_normals
-from tracker.compiling import njit
-from tracker.errors import RenderError
-from tracker.types import FaceTrack
+from facet.render.geometry import Geometry, lit_colours, vertex_normals
+from facet.tracker.compiling import njit
+from facet.tracker.errors import RenderError
+from facet.tracker.types import FaceTrack
 
 FOV_DEG = 60.0  # across the longer side; places faces of different size behind one another
 LIGHT_BELOW_PX = 64.0  # smaller faces are drawn with fewer triangles; one cannot tell

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-
-from render.geometry import Geometry, vertex_normals
-from render.raster import rasterise_values
+from facet.render.cpu.raster import rasterise_values
+from facet.render.geometry import Geometry, vertex_normals
 
 SIDE_PX = 512  # of a texture
 FACING = 0.35, 0.75  # cosines between which what the camera sees begins to count

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-
-from render.geometry import Geometry
-from render.overlay import axes, landmarks, pose_box
-from render.surface import SURFACE_VIEWS
-from tracker.errors import RenderError
-from tracker.types import FaceTrack
+from facet.render.geometry import Geometry
+from facet.render.overlay import axes, landmarks, pose_box
+from facet.render.surface import SURFACE_VIEWS
+from facet.tracker.errors import RenderError
+from facet.tracker.types import FaceTrack
 
 # strokes over the picture: (track, geometry) -> (M, 9) capsules
 OVERLAY_VIEWS: dict[str, Callable[[FaceTrack, Geometry], np.ndarray]] = {

@@ -54,14 +54,15 @@ import sys
 sys.argv[0] = "app.py"
 import app
 import time
-from tests.tracker.test_source_live import LoopedFile
+from facet.tracker.sources import open_source
+from tests.tracker.sources.test_live import LoopedFile
 
 class Camera(LoopedFile):
     def read(self):
         time.sleep(0.03)
         return super().read()
 
-app.open_source = lambda spec, *rest, **named: __import__("tracker.source").source.open_source(
+app.open_source = lambda spec, *rest, **named: open_source(
     spec, *rest, **named, capture_factory=lambda index: Camera({clip!r}, frames={frames!r}))
 app.leave(app.main(sys.argv[1:]))
 """

@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from facet.tracker.types import Frame
 
 from app import PATIENCE_S, EvenDelay
 from tests.clips import ffmpeg
@@ -35,7 +36,6 @@ from tests.program import (
 )
 from tests.servers import serving
 from tests.waiting import wait_until
-from tracker.types import Frame
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,9 @@ def test_a_live_run_is_ended(number, networks, clip, tmp_path):
 WITH_A_SIGNAL_IN_A_LOCK = """
 import queue, signal, sys, threading, types
 sys.argv[0] = "app.py"
-import app, render.video, tracker.prefetch
+import app
+from facet.render.sinks import video
+from facet.tracker.sources import prefetch
 
 class Lock:
     def __init__(self):
@@ -132,7 +134,7 @@ app.leave(app.main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("module", ["render.video", "tracker.prefetch"])
+@pytest.mark.parametrize("module", ["video", "prefetch"])
 def test_a_signal_in_the_worst_moment(module, networks, clip, tmp_path):
     out, log = tmp_path / "out.mp4", tmp_path / "log.jsonl"
     program = WITH_A_SIGNAL_IN_A_LOCK.replace("MODULE", module)

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from facet.render.views import VIEWS
+from facet.tracker.errors import SinkError
+from facet.tracker.stages import Stages
+from facet.tracker.types import Frame
 
 import app
-from render.views import VIEWS
-from tracker.errors import SinkError
-from tracker.stages import Stages
-from tracker.types import Frame
 
 FRAME = Frame(7, 0.25, np.zeros((4, 4, 3), np.uint8), source="clip.mp4")
 

@@ -15,8 +15,8 @@ from tests.conftest import ROOT
 from tests.program import APP
 
 PLAIN = "import onnxruntime"
-LIBRARY = "from detect import open_detector; from tracker import FaceTracker; FaceTracker.open(open_detector())"
-AFTER_THE_HOST = "import os; os.environ['ORT_DISABLE_TELEMETRY'] = '1'; import onnxruntime; import tracker"
+LIBRARY = "from facet.detect import open_detector; from facet.tracker import FaceTracker; FaceTracker.open(open_detector())"
+AFTER_THE_HOST = "import os; os.environ['ORT_DISABLE_TELEMETRY'] = '1'; import onnxruntime; import facet.tracker"
 
 
 def files_at_home(command, home, *, trace=None, options=()):
@@ -35,7 +35,7 @@ def files_at_home(command, home, *, trace=None, options=()):
     return [path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("code", ["import tracker", "import detect", LIBRARY, AFTER_THE_HOST])
+@pytest.mark.parametrize("code", ["import facet.tracker", "import facet.detect", LIBRARY, AFTER_THE_HOST])
 def test_no_telemetry_in_library_use(networks, code, tmp_path):
     assert not files_at_home([sys.executable, "-c", code], tmp_path / "home")
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from facet.tracker.outputs.senders import SCHEMES
 
 from tests.conftest import ROOT
-from tracker.outputs.senders import SCHEMES
 
 FILES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 PAGES = {path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in FILES}

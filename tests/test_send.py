@@ -10,10 +10,11 @@ import struct
 import subprocess
 import sys
 
+from facet.tracker.outputs.senders import SCHEMES
+
 from tests.conftest import ROOT
 from tests.program import APP, records
 from tests.tracker.outputs.vtube_studio import StandIn
-from tracker.outputs.senders import SCHEMES
 
 FRAMES = 15
 

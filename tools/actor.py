@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from facet.tracker.morphable import MorphableModel
 
 from tools.raster import mix, rasterise, vertex_normals
-from tracker.morphable import MorphableModel
 
 NECK = ((0, -95, -8), (56, 110, 52))  # middle and radii of an ellipsoid, mm
 CHEST = ((0, -260, -40), (210, 140, 95))

@@ -14,18 +14,18 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from facet.tracker.crop import CropSpec, cut, roi_from_landmarks
+from facet.tracker.expression import ExpressionSolver
+from facet.tracker.files import new_file
+from facet.tracker.mirror import Mirror
+from facet.tracker.morphable import MorphableModel
+from facet.tracker.regressor import Regressor
+from facet.tracker.weights import MANIFEST_NAME, ROOT, find_entry
 
 from tools.data import material, rendered
 from tools.evaluation import crops, people
 from tools.manifest import describe, update_manifest
 from tools.regressor.losses import partner
-from tracker.crop import CropSpec, cut, roi_from_landmarks
-from tracker.expression import ExpressionSolver
-from tracker.files import new_file
-from tracker.mirror import Mirror
-from tracker.morphable import MorphableModel
-from tracker.regressor import Regressor
-from tracker.weights import MANIFEST_NAME, ROOT, find_entry
 
 SEED = 4242  # other people than those of the trainings and evaluations
 AT_REST, SHOTS = 6, 60  # of each person

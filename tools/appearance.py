@@ -16,10 +16,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from facet.tracker import appearance
+from facet.tracker.files import new_file
 
 from tools.manifest import describe, update_manifest
-from tracker import appearance
-from tracker.files import new_file
 
 FACES = Path(os.environ.get("FACET_MATERIAL", "../shared")) / "faces"
 LANDMARK_SCALE = 1.42

@@ -22,10 +22,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from tracker.address import redacted
-from tracker.errors import ConfigError, SinkError
-from tracker.files import check_targets, file_name, publish
-from tracker.weights import ROOT
+from facet.tracker.address import redacted
+from facet.tracker.errors import ConfigError, SinkError
+from facet.tracker.files import check_targets, file_name, publish
+from facet.tracker.weights import ROOT
 
 Job = tuple[str, str, bool, tuple[str, ...]]  # file, output folder, whether a video is written, options of app.py
 Result = tuple[str, bool, str]  # file, whether it is done, a line about it

@@ -13,12 +13,13 @@ import json
 import sys
 from pathlib import Path
 
+from facet.detect import open_detector
+from facet.tracker.config import load_config
+from facet.tracker.errors import ConfigError, FaceTrackError
+from facet.tracker.files import check_targets, new_file
+from facet.tracker.sources import open_source
+
 from app import AppConfig, input_files, write_line
-from detect import open_detector
-from tracker.config import load_config
-from tracker.errors import ConfigError, FaceTrackError
-from tracker.files import check_targets, new_file
-from tracker.source import open_source
 
 
 def detect_all(

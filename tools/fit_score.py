@@ -14,14 +14,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from facet.detect import DetectorConfig, open_detector
+from facet.tracker.looks import LEAST_DOUBT, SPREAD_UNIT
+from facet.tracker.loop import FaceTracker
 from scipy.optimize import minimize
 
-from detect import DetectorConfig, open_detector
 from tools.data import material
 from tools.data.split import held_out
 from tools.evaluation.acquisition import View, nme, rolled
-from tracker.looks import LEAST_DOUBT, SPREAD_UNIT
-from tracker.loop import FaceTracker
 
 RIGHT_NME, WRONG_NME = 0.12, 0.15
 PROPOSAL_SCORE = 0.2  # boxes below are no candidates

@@ -10,7 +10,7 @@ import hashlib
 import tomllib
 from pathlib import Path
 
-from tracker.files import new_file
+from facet.tracker.files import new_file
 
 HEADER = "# One table a model file; written by the tools, read by tracker/weights.py.\n"
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-
-from tracker.compiling import njit
+from facet.tracker.compiling import njit
 
 
 @njit()

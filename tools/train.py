@@ -14,14 +14,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from facet.tracker.errors import ConfigError, FaceTrackError
+from facet.tracker.weights import MANIFEST_NAME, ROOT
 from torch import distributed
 
 from tools.manifest import update_manifest
 from tools.training import checkpoint
 from tools.training.loop import RANK, RANKS, device_of_rank, train
 from tools.training.recipe import Recipe, load_recipe, parts_of
-from tracker.errors import ConfigError, FaceTrackError
-from tracker.weights import MANIFEST_NAME, ROOT
 
 
 @dataclass(frozen=True, slots=True)

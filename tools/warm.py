@@ -6,16 +6,15 @@ python -m tools.warm
 from __future__ import annotations
 
 import numpy as np
-
-from detect.postprocess import best_boxes, decode
-from detect.priors import make_priors
-from render.cpu import CpuRenderer
-from render.geometry import geometry_of
-from render.sample import sample_face
-from render.views import VIEWS
-from tracker.kernels import load_kernels
-from tracker.morphable import load_face_model
-from tracker.weights import find_entry
+from facet.detect.postprocess import best_boxes, decode
+from facet.detect.priors import make_priors
+from facet.render.cpu.renderer import CpuRenderer
+from facet.render.geometry import geometry_of
+from facet.render.sample import sample_face
+from facet.render.views import VIEWS
+from facet.tracker.kernels import load_kernels
+from facet.tracker.morphable import load_face_model
+from facet.tracker.weights import find_entry
 
 
 def main() -> None:

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-
-from tracker.types import Box, Detector
+from facet.tracker.types import Box, Detector
 
 # width / height that a box cut off by the image's border is completed to. The detector's boxes of whole faces have
 # 0.53 to 0.64; more puts the crop so that half a face is fitted right (measured on held-out people)

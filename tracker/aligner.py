@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from tracker.crop import CropSpec, crop_to_image, cut_batch, roi_from_landmarks
-from tracker.errors import WeightsError
-from tracker.runtime import RuntimeConfig, Session, open_session
-from tracker.smoothing import FACE_WIDTH_MM, EuroParams, Sample, SmoothingConfig, VectorFilter
-from tracker.types import Roi
-from tracker.weights import WeightsEntry
+from facet.tracker.crop import CropSpec, crop_to_image, cut_batch, roi_from_landmarks
+from facet.tracker.errors import WeightsError
+from facet.tracker.runtime import RuntimeConfig, Session, open_session
+from facet.tracker.smoothing import FACE_WIDTH_MM, EuroParams, Sample, SmoothingConfig, VectorFilter
+from facet.tracker.types import Roi
+from facet.tracker.weights import WeightsEntry
 
 # The 68 points, 17 points of the jaw that are fixed on the head, the centres of the subject's right and left iris
 COUNT, JAW, IRISES = 87, slice(68, 85), slice(85, 87)

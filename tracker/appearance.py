@@ -10,10 +10,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-
-from tracker.compiling import njit
-from tracker.errors import WeightsError
-from tracker.weights import find_entry, load_arrays
+from facet.tracker.compiling import njit
+from facet.tracker.errors import WeightsError
+from facet.tracker.weights import find_entry, load_arrays
 
 SIDE = 8
 # side of the looked-at square / longer side of the landmarks' rectangle; more would compare backgrounds

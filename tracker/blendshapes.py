@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-
-from tracker.compiling import njit
-from tracker.errors import WeightsError
-from tracker.weights import load_arrays
+from facet.tracker.compiling import njit
+from facet.tracker.errors import WeightsError
+from facet.tracker.weights import load_arrays
 
 # What telling one whole blendshape more costs, where a deviation by the usual error costs 1/2. Those that would lose
 # LOST or more of their weight to that are not told, as an answer says too little of them.

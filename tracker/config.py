@@ -15,7 +15,7 @@ import typing
 from collections.abc import Iterable
 from pathlib import Path
 
-from tracker.errors import ConfigError
+from facet.tracker.errors import ConfigError
 
 T = typing.TypeVar("T")
 LARGEST_FILE = 1_000_000  # bytes; a file of settings has a few thousand

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-
-from tracker.compiling import njit
-from tracker.types import Box, Roi
+from facet.tracker.compiling import njit
+from facet.tracker.types import Box, Roi
 
 STYLES = ("area", "upstream")
 # side of the largest picture that is made of a ROI in whole pixels; beyond it memory runs out before faces do

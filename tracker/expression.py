@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-
-from tracker.compiling import njit
-from tracker.morphable import MorphableModel
+from facet.tracker.compiling import njit
+from facet.tracker.morphable import MorphableModel
 
 FIRST = 17  # the landmarks of the jaw slide on the contour and tell little of either
 DEPTH_WEIGHT = 0.3  # depth is guessed more than seen

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tracker.errors import ConfigError, SinkError
+from facet.tracker.errors import ConfigError, SinkError
 
 NAME_BYTES = 255  # of the longest file name that common file systems take
 NO_FILE_REMEDY = "name a new file, or one to replace"

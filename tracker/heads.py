@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-
-from tracker.errors import WeightsError
-from tracker.weights import WeightsEntry
+from facet.tracker.errors import WeightsError
+from facet.tracker.weights import WeightsEntry
 
 ACTIVATIONS = ("linear", "clip", "sigmoid", "pose")  # clip is to [0, 1]; the regressor makes a camera of a pose
 POSE_COUNT = 9  # log scale, two rows of a rotation, shift

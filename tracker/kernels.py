@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-
-from tracker.appearance import Appearance, thumbnail
-from tracker.blendshapes import BlendshapeReader
-from tracker.crop import CropSpec, cut, roi_from_landmarks
-from tracker.cuts import CutDetector
-from tracker.expression import ExpressionSolver
-from tracker.fitting import LandmarkFitter
-from tracker.heads import POSE_COUNT, consecutive
-from tracker.morphable import make_model, project
-from tracker.pose import model_to_image, pose_from_camera, translation_mm
-from tracker.regressor import translate_facet
-from tracker.smoothing import FaceFilter, Sample, SmoothingConfig
-from tracker.tracks import Slot
-from tracker.types import Roi
+from facet.tracker.appearance import Appearance, thumbnail
+from facet.tracker.blendshapes import BlendshapeReader
+from facet.tracker.crop import CropSpec, cut, roi_from_landmarks
+from facet.tracker.cuts import CutDetector
+from facet.tracker.expression import ExpressionSolver
+from facet.tracker.heads import POSE_COUNT, consecutive
+from facet.tracker.morphable import make_model, project
+from facet.tracker.pose import model_to_image, pose_from_camera, translation_mm
+from facet.tracker.regressor import translate_facet
+from facet.tracker.smoothing import FaceFilter, Sample, SmoothingConfig
+from facet.tracker.tracks import Slot
+from facet.tracker.types import Roi
+from facet.tracker.upstream.fitting import LandmarkFitter
 
 LINES, CANDIDATES = 17, 3  # of the small model's contour
 

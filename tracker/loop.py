@@ -9,26 +9,24 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
-
-from tracker.acquisition import QUARTER_TURNS, turned_boxes, whole_boxes
-from tracker.aligner import IRISES, Aligner, Alignment, PointFilter, placed
-from tracker.appearance import mean_thumbnail, thumbnail
-from tracker.arkit import ArkitBlendshapes
-from tracker.blendshapes import BlendshapeReader
-from tracker.crop import CropSpec, cut_batch, roi_from_box, roi_from_landmarks
-from tracker.cuts import CutDetector
-from tracker.errors import ConfigError, ImageError
-from tracker.expression import ExpressionSolver
-from tracker.fitting import LandmarkFitter
-from tracker.looks import fit_score, mean_of, spread_of, unzoomed
-from tracker.mirror import FIXED, Mirror
-from tracker.morphable import MorphableModel, load_face_model, project
-from tracker.pose import model_to_image, pose_from_camera, translation_mm
-from tracker.regressor import Regressor
-from tracker.runtime import RuntimeConfig
-from tracker.smoothing import FaceFilter, Sample, SmoothingConfig, both_ways
-from tracker.stages import Stages
-from tracker.tracks import (
+from facet.tracker.acquisition import QUARTER_TURNS, turned_boxes, whole_boxes
+from facet.tracker.aligner import IRISES, Aligner, Alignment, PointFilter, placed
+from facet.tracker.appearance import mean_thumbnail, thumbnail
+from facet.tracker.arkit import ArkitBlendshapes
+from facet.tracker.blendshapes import BlendshapeReader
+from facet.tracker.crop import CropSpec, cut_batch, roi_from_box, roi_from_landmarks
+from facet.tracker.cuts import CutDetector
+from facet.tracker.errors import ConfigError, ImageError
+from facet.tracker.expression import ExpressionSolver
+from facet.tracker.looks import fit_score, mean_of, spread_of, unzoomed
+from facet.tracker.mirror import FIXED, Mirror
+from facet.tracker.morphable import MorphableModel, load_face_model, project
+from facet.tracker.pose import model_to_image, pose_from_camera, translation_mm
+from facet.tracker.regressor import Regressor
+from facet.tracker.runtime import RuntimeConfig
+from facet.tracker.smoothing import FaceFilter, Sample, SmoothingConfig, both_ways
+from facet.tracker.stages import Stages
+from facet.tracker.tracks import (
     Observation,
     Slot,
     TrackerConfig,
@@ -40,8 +38,9 @@ from tracker.tracks import (
     rectangle_of,
     starts_track,
 )
-from tracker.types import Box, Detector, FaceParams, FaceTrack, Frame, Roi, TrackState, check_image
-from tracker.weights import find_entry
+from facet.tracker.types import Box, Detector, FaceParams, FaceTrack, Frame, Roi, TrackState, check_image
+from facet.tracker.upstream.fitting import LandmarkFitter
+from facet.tracker.weights import find_entry
 
 # how far the next crop follows a face: on some faces a network's answer depends on the crop, and one that followed all
 # the way would swing from frame to frame. What a face moves or grows beyond CALM_SHARE of the crop is followed at once

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
-from tracker.morphable import MorphableModel
-from tracker.types import FaceParams
+from facet.tracker.morphable import MorphableModel
+from facet.tracker.types import FaceParams
 
 MIRROR_68 = np.concatenate(
     [

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-
-from tracker.compiling import njit
-from tracker.errors import WeightsError
-from tracker.weights import load_arrays
+from facet.tracker.compiling import njit
+from facet.tracker.errors import WeightsError
+from facet.tracker.weights import load_arrays
 
 # Softness with which the contour point is chosen from its line, mm: neighbours blend, so that it never jumps.
 CONTOUR_SOFTNESS_MM = 1.0

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-
-from tracker.compiling import njit
-from tracker.crop import affine_of
-from tracker.types import Pose, Roi
+from facet.tracker.compiling import njit
+from facet.tracker.crop import affine_of
+from facet.tracker.types import Pose, Roi
 
 # nearer than this to +-90 degrees of yaw, pitch and roll turn about the same axis and only their sum is known
 GIMBAL_COS = 1e-4

@@ -8,14 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-
-from tracker.compiling import njit
-from tracker.crop import CropSpec
-from tracker.errors import WeightsError
-from tracker.heads import LOGIT_LIMIT, POSE_COUNT, Head, heads_of
-from tracker.runtime import RuntimeConfig, Session, open_session
-from tracker.types import FaceParams
-from tracker.weights import WeightsEntry
+from facet.tracker.compiling import njit
+from facet.tracker.crop import CropSpec
+from facet.tracker.errors import WeightsError
+from facet.tracker.heads import LOGIT_LIMIT, POSE_COUNT, Head, heads_of
+from facet.tracker.runtime import RuntimeConfig, Session, open_session
+from facet.tracker.types import FaceParams
+from facet.tracker.weights import WeightsEntry
 
 POSE_3DDFA = 12  # affine camera, row by row
 UM_PER_MM = 1000.0

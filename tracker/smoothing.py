@@ -16,10 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
-
-from tracker.compiling import njit
-from tracker.pose import pose_from_camera
-from tracker.types import Pose
+from facet.tracker.compiling import njit
+from facet.tracker.pose import pose_from_camera
+from facet.tracker.types import Pose
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
-
-from tracker.aligner import Alignment, PointFilter
-from tracker.appearance import Appearance
-from tracker.blendshapes import Reading
-from tracker.compiling import njit
-from tracker.crop import extent
-from tracker.fitting import LandmarkFitter
-from tracker.smoothing import FaceFilter
-from tracker.types import Box, Pose, Roi, TrackState
+from facet.tracker.aligner import Alignment, PointFilter
+from facet.tracker.appearance import Appearance
+from facet.tracker.blendshapes import Reading
+from facet.tracker.compiling import njit
+from facet.tracker.crop import extent
+from facet.tracker.smoothing import FaceFilter
+from facet.tracker.types import Box, Pose, Roi, TrackState
+from facet.tracker.upstream.fitting import LandmarkFitter
 
 Rectangle = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max, image px; NaN where there is none
 

@@ -20,8 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-
-from tracker.errors import ImageError
+from facet.tracker.errors import ImageError
 
 
 def _check(name: str, array: np.ndarray, shape: tuple) -> None:

@@ -14,8 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-
-from tracker.errors import WeightsError
+from facet.tracker.errors import WeightsError
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST_NAME = "manifest.toml"

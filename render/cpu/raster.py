@@ -11,8 +11,7 @@ test and the write are one maximum, which the compiler turns into vector instruc
 from __future__ import annotations
 
 import numpy as np
-
-from tracker.compiling import njit
+from facet.tracker.compiling import njit
 
 SNAP = np.float32(256)  # steps a pixel
 # two pixels' samples, in steps; (0.375, 0.125), (0.875, 0.375), (0.125, 0.625), (0.625, 0.875) of a pixel

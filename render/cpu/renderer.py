@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-
-from render.geometry import Geometry
-from render.overlay import draw_capsules
-from render.raster import composite, rasterise, rasterise_values
-from render.sample import sample_face
-from render.surface import SURFACE_VIEWS, WIRE_RADIUS_PX, Patch, SurfaceView, depth_values, patches, place
-from render.views import Renderer, overlay_capsules
-from tracker.types import FaceTrack
+from facet.render.cpu.raster import composite, rasterise, rasterise_values
+from facet.render.geometry import Geometry
+from facet.render.overlay import draw_capsules
+from facet.render.sample import sample_face
+from facet.render.surface import SURFACE_VIEWS, WIRE_RADIUS_PX, Patch, SurfaceView, depth_values, patches, place
+from facet.render.views import Renderer, overlay_capsules
+from facet.tracker.types import FaceTrack
 
 MAX_SAMPLES = 1 << 22  # of the rasteriser's buffer, 8 bytes each
 

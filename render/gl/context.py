@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tracker.errors import RenderError
+from facet.tracker.errors import RenderError
 
 GL_VERSION = 330
 

@@ -11,13 +11,19 @@ from dataclasses import dataclass
 
 import moderngl
 import numpy as np
-
-from render.bounds import BlockBounds
-from render.geometry import Geometry
-from render.surface import LIGHT_BELOW_PX, MAX_COORDINATE_PX, check_vertices, focal_px, in_picture, scale_px_per_mm
-from tracker.errors import RenderError
-from tracker.morphable import MorphableModel
-from tracker.types import FaceTrack
+from facet.render.bounds import BlockBounds
+from facet.render.geometry import Geometry
+from facet.render.surface import (
+    LIGHT_BELOW_PX,
+    MAX_COORDINATE_PX,
+    check_vertices,
+    focal_px,
+    in_picture,
+    scale_px_per_mm,
+)
+from facet.tracker.errors import RenderError
+from facet.tracker.morphable import MorphableModel
+from facet.tracker.types import FaceTrack
 
 COLUMNS = 256  # of the textures that hold one row of numbers
 SHAPE_STEP = 0.02  # standard deviations that a shape may change before its neutral face is baked anew

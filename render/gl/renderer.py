@@ -7,12 +7,11 @@ from pathlib import Path
 
 import moderngl
 import numpy as np
-
-from render.camera import pixel_to_clip
-from render.context import gl_version, release_context
-from render.geometry import Geometry
-from render.gl_face import COLUMNS, FaceShader, PlacedFace, count_weights, number_texture, rings
-from render.surface import (
+from facet.render.camera import pixel_to_clip
+from facet.render.geometry import Geometry
+from facet.render.gl.context import gl_version, release_context
+from facet.render.gl.face import COLUMNS, FaceShader, PlacedFace, count_weights, number_texture, rings
+from facet.render.surface import (
     DEPTH_FAR_MM,
     DEPTH_MAP_ORIGIN,
     DEPTH_MAP_PER_MM,
@@ -23,11 +22,11 @@ from render.surface import (
     Patch,
     join_overlapping,
 )
-from render.views import Renderer, overlay_capsules
-from tracker.errors import RenderError
-from tracker.types import FaceTrack
+from facet.render.views import Renderer, overlay_capsules
+from facet.tracker.errors import RenderError
+from facet.tracker.types import FaceTrack
 
-SHADERS = Path(__file__).parent / "shaders"
+SHADERS = Path(__file__).parents[1] / "shaders"
 SAMPLES = 4
 LAYER_STEP_PX = 128  # the faces' layer grows in these steps
 PAINTS = {"PAINT_SKIN": 0, "PAINT_DEPTH": 1, "PAINT_NORMALS": 2, "PAINT_CODE": 3}  # how the surface's shader colours

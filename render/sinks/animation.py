@@ -8,16 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-
-from render.export import around, head_of, make_folder, stems
-from render.geometry import Geometry
-from render.mesh_files import MM_PER_M, write_animated_glb
-from tracker.arkit import ArkitBlendshapes
-from tracker.errors import SinkError
-from tracker.files import discard, make_partial, new_file
-from tracker.morphable import project
-from tracker.outputs.avatar import quaternion
-from tracker.types import FaceTrack, Frame
+from facet.render.geometry import Geometry
+from facet.render.sinks.export import around, head_of, make_folder, stems
+from facet.render.sinks.mesh_files import MM_PER_M, write_animated_glb
+from facet.tracker.arkit import ArkitBlendshapes
+from facet.tracker.errors import SinkError
+from facet.tracker.files import discard, make_partial, new_file
+from facet.tracker.morphable import project
+from facet.tracker.outputs.avatar import quaternion
+from facet.tracker.types import FaceTrack, Frame
 
 GONE_S = 10.0  # after which a face does not come back under its ID
 KEPT_KEYS = 256  # in memory; the others wait in a file

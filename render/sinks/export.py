@@ -9,16 +9,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-
-from render.geometry import Geometry, vertex_normals
-from render.mesh_files import Head, file_names, write_head
-from render.surface import scale_px_per_mm
-from render.unwrap import seen_share, skin_triangles, texture, vertex_colours
-from tracker.arkit import ArkitBlendshapes
-from tracker.errors import RenderError, SinkError
-from tracker.files import file_name, numbered_ends, same_file
-from tracker.morphable import MorphableModel, project
-from tracker.types import FaceTrack, Frame
+from facet.render.geometry import Geometry, vertex_normals
+from facet.render.sinks.mesh_files import Head, file_names, write_head
+from facet.render.surface import scale_px_per_mm
+from facet.render.unwrap import seen_share, skin_triangles, texture, vertex_colours
+from facet.tracker.arkit import ArkitBlendshapes
+from facet.tracker.errors import RenderError, SinkError
+from facet.tracker.files import file_name, numbered_ends, same_file
+from facet.tracker.morphable import MorphableModel, project
+from facet.tracker.types import FaceTrack, Frame
 
 LONGEST_END = "_99999.obj"  # the number of the face and the ending
 

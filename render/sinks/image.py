@@ -9,10 +9,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-
-from tracker.errors import SinkError
-from tracker.files import discard, file_name, make_partial, new_file, numbered_ends, same_file
-from tracker.types import Frame
+from facet.tracker.errors import SinkError
+from facet.tracker.files import discard, file_name, make_partial, new_file, numbered_ends, same_file
+from facet.tracker.types import Frame
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 JPEG_QUALITY = 95

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import av
 import av.filter
-
-from tracker.decode import VideoDecoder, main_video, open_container, packets
-from tracker.errors import SinkError, SourceError
+from facet.tracker.errors import SinkError, SourceError
+from facet.tracker.sources.decode import VideoDecoder, main_video, open_container, packets
 
 AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 LAYOUTS = ("mono", "stereo", "5.1")  # that every player of AAC knows

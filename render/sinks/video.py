@@ -17,12 +17,11 @@ from typing import Annotated
 import cv2
 import imageio_ffmpeg
 import numpy as np
-
-from render.matroska import matroska_block, matroska_header
-from tracker.address import redacted_text
-from tracker.errors import SinkError
-from tracker.files import discard, make_partial, publish, same_file
-from tracker.types import Frame
+from facet.render.sinks.matroska import matroska_block, matroska_header
+from facet.tracker.address import redacted_text
+from facet.tracker.errors import SinkError
+from facet.tracker.files import discard, make_partial, publish, same_file
+from facet.tracker.types import Frame
 
 SUFFIXES = (".mp4", ".mkv", ".mov")
 # Ours: of x264's cheap tools those that pay. At 720p with a mesh drawn in, crf 21 looks as veryfast at 23 does (SSIM
@@ -264,7 +263,7 @@ class VideoSink:
 
     def _join_sound(self) -> None:
         """Join the finished pictures and the sound of the source."""
-        from render.sound import join_sound  # here, because its library takes 50 ms to load
+        from facet.render.sinks.sound import join_sound  # here, because its library takes 50 ms to load
 
         try:
             self.sound, self._sound_problem = join_sound(

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-
-from render.context import make_context
-from render.hud import FrameRate, hud_line, lay_over, text_picture
-from render.views import Renderer
-from tracker.errors import RenderError
-from tracker.types import FaceTrack
+from facet.render.gl.context import make_context
+from facet.render.hud import FrameRate, hud_line, lay_over, text_picture
+from facet.render.views import Renderer
+from facet.tracker.errors import RenderError
+from facet.tracker.types import FaceTrack
 
 SCREEN_SHARE = 0.8  # a window opens no larger than this part of the screen
 DEFAULT_SIZE_WH = (960, 540)
@@ -178,7 +177,7 @@ class GlWindow(Window):
         self._keys: list[str] = []
         glfw.set_char_callback(self._window, self._on_char)
         glfw.set_key_callback(self._window, self._on_key)
-        from render.gl import load_program
+        from facet.render.gl.renderer import load_program
 
         context = make_context(in_window=True)
         renderer.move_to(context)

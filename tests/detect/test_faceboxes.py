@@ -5,16 +5,16 @@ import itertools
 import cv2
 import numpy as np
 import pytest
+from facet.detect import DetectorConfig, FaceBoxes, open_detector
+from facet.detect.faceboxes import _resized, _spans
+from facet.tracker.errors import WeightsError
+from facet.tracker.runtime import RuntimeConfig, open_session
+from facet.tracker.weights import find_entry
 
-from detect import DetectorConfig, FaceBoxes, open_detector
-from detect.faceboxes import _resized, _spans
 from tests import reference
 from tests.conftest import ROOT, material
 from tests.tracker.nets import FLOAT, UINT8, node, value, write_network
 from tests.upstream import upstream_weights
-from tracker.errors import WeightsError
-from tracker.runtime import RuntimeConfig, open_session
-from tracker.weights import find_entry
 
 # Boxes of the original program on its sample photos, pixels of the image
 UPSTREAM_BOXES = {
@@ -226,8 +226,8 @@ def test_tiles_find_the_faces_that_one_input_finds(monkeypatch):
     detector = open_detector()
     whole = detector(image)
     assert len(whole) >= 16
-    monkeypatch.setattr("detect.faceboxes.MAX_UNTILED_PX", 10_000)
-    monkeypatch.setattr("detect.faceboxes.TILE_PX", 200)
+    monkeypatch.setattr("facet.detect.faceboxes.MAX_UNTILED_PX", 10_000)
+    monkeypatch.setattr("facet.detect.faceboxes.TILE_PX", 200)
     tiled = detector(image)
     assert len(tiled) == len(whole)
     for box in whole:

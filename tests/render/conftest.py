@@ -6,10 +6,9 @@ import shutil
 import subprocess
 
 import pytest
-
-from render.context import make_context, release_context
-from render.cpu import CpuRenderer
-from tracker.errors import RenderError
+from facet.render.cpu.renderer import CpuRenderer
+from facet.render.gl.context import make_context, release_context
+from facet.tracker.errors import RenderError
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +26,7 @@ def open_gl(gl_works):
     """geometry, views -> GlRenderer; skips where there is no GL."""
     if gl_works:
         pytest.skip(gl_works)
-    from render.gl import GlRenderer
+    from facet.render.gl.renderer import GlRenderer
 
     opened = []
 

@@ -3,8 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
-
-from tracker.types import FaceTrack, Pose, Roi, TrackState
+from facet.tracker.types import FaceTrack, Pose, Roi, TrackState
 
 
 def rotation(yaw_deg=0.0, pitch_deg=0.0, roll_deg=0.0) -> np.ndarray:

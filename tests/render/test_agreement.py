@@ -5,13 +5,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from facet.render.cpu.renderer import CpuRenderer
+from facet.render.geometry import geometry_of
+from facet.render.surface import SURFACE_VIEWS
+from facet.render.views import VIEWS
+from facet.tracker.morphable import load_face_model
 
-from render.cpu import CpuRenderer
-from render.geometry import geometry_of
-from render.surface import SURFACE_VIEWS
-from render.views import VIEWS
 from tests.render.heads import egg, noise, place
-from tracker.morphable import load_face_model
 
 pytestmark = pytest.mark.gl
 FACE_MODEL = Path(__file__).resolve().parents[2] / "weights" / "face_model.npz"

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from facet.render.bounds import BlockBounds
+from facet.tracker.morphable import load_face_model, make_model, project
+from facet.tracker.weights import ROOT
 
-from render.bounds import BlockBounds
 from tests.render.heads import egg, place
-from tracker.morphable import load_face_model, make_model, project
-from tracker.weights import ROOT
 
 
 @pytest.fixture(scope="module")

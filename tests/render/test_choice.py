@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from facet.render import renderer as choice
+from facet.render.cpu.renderer import CpuRenderer
+from facet.tracker.errors import RenderError
 
-from render import renderer as choice
-from render.cpu import CpuRenderer
 from tests.render.heads import egg, noise, place
-from tracker.errors import RenderError
 
 HEAD = egg(10, 12)
 
@@ -105,7 +105,7 @@ def test_a_cache_that_cannot_be_written_is_no_failure(machine, own_cache):
 
 
 def test_auto_falls_back_to_the_cpu_where_gl_does_not_load(monkeypatch):
-    from render import context
+    from facet.render.gl import context
 
     def fail(in_window=False):
         raise RenderError("expected OpenGL 3.3, found none (libEGL.so.1 is missing); use --renderer cpu")
@@ -123,8 +123,7 @@ def test_auto_falls_back_to_the_cpu_where_gl_does_not_load(monkeypatch):
 )
 def test_every_failure_of_a_driver_is_one_line(monkeypatch, error):
     import moderngl
-
-    from render.context import make_context
+    from facet.render.gl.context import make_context
 
     def fail(**options):
         raise error

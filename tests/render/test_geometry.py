@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from facet.render.camera import pixel_to_clip
+from facet.render.geometry import EYEBALL, LIPS, SKIN, geometry_of, lit_colours, vertex_normals
+from facet.tracker.morphable import load_face_model
+from facet.tracker.weights import ROOT
 
-from render.camera import pixel_to_clip
-from render.geometry import EYEBALL, LIPS, SKIN, geometry_of, lit_colours, vertex_normals
 from tests import reference
 from tests.render.heads import egg, place, square
-from tracker.morphable import load_face_model
-from tracker.weights import ROOT
 
 
 def test_normals_are_those_of_the_plain_version():

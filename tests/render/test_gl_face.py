@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from facet.render.cpu.renderer import CpuRenderer
+from facet.render.geometry import geometry_of
+from facet.render.surface import SURFACE_VIEWS
+from facet.tracker.errors import RenderError
+from facet.tracker.morphable import load_face_model, make_model, project
+from facet.tracker.weights import ROOT
 
-from render.cpu import CpuRenderer
-from render.geometry import geometry_of
-from render.surface import SURFACE_VIEWS
 from tests.render.heads import egg, noise, place
-from tracker.errors import RenderError
-from tracker.morphable import load_face_model, make_model, project
-from tracker.weights import ROOT
 
 pytestmark = pytest.mark.gl
 SIZE_WH = (400, 380)

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from facet.render.cpu import renderer as cpu
+from facet.render.cpu.raster import composite, rasterise, rasterise_values
+from facet.render.cpu.renderer import CpuRenderer
+from facet.render.geometry import geometry_of
 
-import render.cpu
-from render.cpu import CpuRenderer
-from render.geometry import geometry_of
-from render.raster import composite, rasterise, rasterise_values
 from tests import reference
 from tests.render.heads import egg, noise, place
 
@@ -182,7 +182,7 @@ def test_bands_draw_what_one_piece_draws(monkeypatch):
     track, image = place(head, 20, 5, 5, scale=0.7, at=(150, 130)), noise(300, 260)
     with CpuRenderer(geometry_of(head), ("mesh", "wire")) as renderer:
         picture, depth = renderer.draw(image, (track,)), renderer.depth_map()
-        monkeypatch.setattr(render.cpu, "MAX_SAMPLES", 4 * 300 * 7)
+        monkeypatch.setattr(cpu, "MAX_SAMPLES", 4 * 300 * 7)
         parts = renderer.draw(image, (track,))
         assert np.array_equal(parts, picture) and (parts != image).any()
         assert np.array_equal(renderer.depth_map(), depth) and depth.any()

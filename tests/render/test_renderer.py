@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from facet.render.geometry import geometry_of
+from facet.render.surface import SURFACE_VIEWS
+from facet.render.views import VIEWS
+from facet.tracker.errors import RenderError
 
-from render.geometry import geometry_of
-from render.surface import SURFACE_VIEWS
-from render.views import VIEWS
 from tests.render.heads import egg, noise, place, square
-from tracker.errors import RenderError
 
 HEAD = egg()
 GEOMETRY = geometry_of(HEAD)

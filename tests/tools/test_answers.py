@@ -4,13 +4,13 @@ import shutil
 import tomllib
 
 import numpy as np
+from facet.tracker.blendshapes import BlendshapeReader
+from facet.tracker.morphable import load_face_model
+from facet.tracker.weights import ROOT, find_entry
 
 from tests.tools import training_data
 from tools import answers
 from tools.evaluation import crops, people
-from tracker.blendshapes import BlendshapeReader
-from tracker.morphable import load_face_model
-from tracker.weights import ROOT, find_entry
 
 
 def test_response_and_spread_are_those_of_the_answers():

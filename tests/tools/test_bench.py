@@ -9,6 +9,8 @@ import sys
 
 import numpy as np
 import pytest
+from facet.tracker.config import load_config
+from facet.tracker.types import Box, Frame
 from numba.core.dispatcher import Dispatcher
 
 from app import AppConfig
@@ -20,8 +22,6 @@ from tools.bench import parts, program
 from tools.bench.__main__ import soak_table, table
 from tools.bench.common import default_config, machine, median_of, times_ms, write_json
 from tools.bench.live import PlayedCamera
-from tracker.config import load_config
-from tracker.types import Box, Frame
 
 
 @pytest.fixture(scope="module")
@@ -192,4 +192,4 @@ def test_tracking_needs_no_other_kernel_than_the_warmed_ones(networks):
 
 def our_kernels() -> list[Dispatcher]:
     found = [found for found in gc.get_objects() if issubclass(type(found), Dispatcher)]  # proxies of the dead raise
-    return [k for k in found if k.py_func.__module__.split(".")[0] in ("tracker", "detect", "render")]
+    return [k for k in found if k.py_func.__module__.split(".")[0] == "facet"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from facet.tracker.mirror import FIXED, MIRROR_68
+from facet.tracker.morphable import load_face_model
+from facet.tracker.weights import ROOT
 
 from tests.conftest import material as need_material
 from tools.data import anatomical, convention
 from tools.face_model.anatomy import LIPS, anatomical_points
-from tracker.mirror import FIXED, MIRROR_68
-from tracker.morphable import load_face_model
-from tracker.weights import ROOT
 
 
 def test_nearest_on_a_curve_is_the_foot_of_the_perpendicular():

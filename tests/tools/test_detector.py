@@ -9,7 +9,10 @@ from tests.conftest import ROOT, material
 
 torch = pytest.importorskip("torch", reason="torch is for the tools alone")
 
-from detect import FaceBoxes as Detector
+from facet.detect import FaceBoxes as Detector
+from facet.tracker.runtime import open_session
+from facet.tracker.weights import find_entry
+
 from tests.tools import training_data
 from tools.data import detection, labels_boxes
 from tools.detector import export, losses
@@ -19,8 +22,6 @@ from tools.evaluation import detector as evaluation
 from tools.manifest import describe, update_manifest
 from tools.training import TrainingError, checkpoint, loop
 from tools.training.recipe import load_recipe
-from tracker.runtime import open_session
-from tracker.weights import find_entry
 
 ASSIGN = Assign(candidates=4)
 SMALL = {"widths": (8, 8, 8, 8, 8), "neck": 8, "depths": (1, 1, 1)}

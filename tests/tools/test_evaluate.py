@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
+from facet.tracker.sources import open_source
 from scipy.io import savemat
 
 from app import main as run_app
@@ -16,7 +17,6 @@ from tests.clips import ffmpeg
 from tests.conftest import ROOT
 from tools import gallery
 from tools.evaluation import blendshapes, blink, common, lag, landmarks, people, photographs, table
-from tracker.source import open_source
 
 HALF_PX = np.array([[0.5], [0.5], [0.0]])  # where others count pixel centres from 1
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
+from facet.tracker.crop import CropSpec, roi_from_landmarks
+
 from tests.clips import make_clip
 from tests.conftest import material as need_material
 from tools import evaluate
@@ -13,7 +15,6 @@ from tools.data import labels
 from tools.data.split import held_out
 from tools.evaluation import blink, brows, crops, jitter, landmarks, photographs, pose, score
 from tools.evaluation.photographs import Sample, sqrt_wh
-from tracker.crop import CropSpec, roi_from_landmarks
 
 
 def faces(count=3):

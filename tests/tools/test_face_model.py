@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from facet.tracker.morphable import load_face_model
 
 from tests.conftest import ROOT, material
 from tests.reference import dense_bases
@@ -7,7 +8,6 @@ from tools.face_model import landmarks, proportions
 from tools.face_model.__main__ import ICT_UNIT_MM, NOT_ARKIT, build, load_ict, principal_modes, quantise
 from tools.face_model.meshes import border_loops, compact, cut, edges_of, simplify
 from tools.face_model.parts import fit_sphere
-from tracker.morphable import load_face_model
 
 FILE = ROOT / "weights" / "face_model.npz"
 ARKIT = {

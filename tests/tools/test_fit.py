@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+from facet.tracker.morphable import contour_weights, load_face_model
+from facet.tracker.pose import pose_from_camera
+from facet.tracker.regressor import translate_facet
+from facet.tracker.weights import ROOT
+
 from tests.tracker.nets import facet_heads
 from tools.data import fit, profiles
 from tools.data.crops import SIZE_PX
 from tools.raster import rasterise
-from tracker.morphable import contour_weights, load_face_model
-from tracker.pose import pose_from_camera
-from tracker.regressor import translate_facet
-from tracker.weights import ROOT
 
 FILE = ROOT / "weights" / "face_model.npz"
 

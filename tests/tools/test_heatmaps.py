@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+from facet.tracker.errors import ConfigError
+from facet.tracker.runtime import open_session
+
 from tests.tools import training_data
 from tools.data.anatomical import COUNT, IRISES, JAW, MIRROR, PORTRAIT_PX
 from tools.data.crops import SIZE_PX
@@ -16,8 +19,6 @@ from tools.heatmaps import export, losses
 from tools.heatmaps.model import BLOCKS, TOPOLOGIES, Aligner, AncestorNet, Net
 from tools.training import TrainingError, checkpoint, loop
 from tools.training.recipe import Schedule, load_recipe
-from tracker.errors import ConfigError
-from tracker.runtime import open_session
 
 SMALL = Net(width=16, stacks=2, depth=2, size_px=64)
 

@@ -9,17 +9,18 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch absent: pip install -r tools/requirements.txt")
 
+from facet.tracker.crop import cut
+from facet.tracker.morphable import load_face_model
+from facet.tracker.regressor import Regressor
+from facet.tracker.runtime import open_session
+from facet.tracker.types import Roi
+from facet.tracker.weights import find_entry, load_manifest
+
 from tests.conftest import material
 from tools import import_3ddfa
 from tools.arrays import ImportFailure, load_arrays
 from tools.import_3ddfa import build_network, import_all, import_dense_model, load_checkpoint
 from tools.upstream import FaceBoxes, FromBytes, MobileNet, ResNet22
-from tracker.crop import cut
-from tracker.morphable import load_face_model
-from tracker.regressor import Regressor
-from tracker.runtime import open_session
-from tracker.types import Roi
-from tracker.weights import find_entry, load_manifest
 
 
 def upstream_network(name):

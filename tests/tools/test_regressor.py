@@ -8,6 +8,14 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+from facet.tracker import Box, FaceTracker, Frame
+from facet.tracker.loop import RegressorConfig
+from facet.tracker.mirror import MIRROR_68
+from facet.tracker.morphable import load_face_model
+from facet.tracker.regressor import translate_facet
+from facet.tracker.tracks import TrackerConfig
+from facet.tracker.weights import ROOT, find_entry
+
 from tests.tools import training_data
 from tests.tools.training_data import COUNT, first_recipe, recipe
 from tests.tracker.nets import facet_heads
@@ -22,13 +30,6 @@ from tools.regressor.model import HEADS, FaceNet, Head
 from tools.regressor.teacher import symmetric_landmarks, teacher_landmarks
 from tools.training import TrainingError, loop
 from tools.training.recipe import load_recipe
-from tracker import Box, FaceTracker, Frame
-from tracker.loop import RegressorConfig
-from tracker.mirror import MIRROR_68
-from tracker.morphable import load_face_model
-from tracker.regressor import translate_facet
-from tracker.tracks import TrackerConfig
-from tracker.weights import ROOT, find_entry
 
 CPU = torch.device("cpu")
 NET = {**training_data.SMALL, "heads": {"params": 20}}

@@ -6,14 +6,15 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is for the tools alone")
 
+from facet.tracker.morphable import load_face_model
+from facet.tracker.pose import pose_from_camera
+from facet.tracker.weights import ROOT
+
 from tests.tools import training_data
 from tools.actor import Actor, Look, glasses
 from tools.data import augment, rendered
 from tools.data.crops import SIZE_PX, mirrored_68
 from tools.regressor.data import GROUP_WEIGHT, load_table, made_labels, training_rows
-from tracker.morphable import load_face_model
-from tracker.pose import pose_from_camera
-from tracker.weights import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,10 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+from facet.tracker.errors import ConfigError
+from facet.tracker.runtime import open_session
+from facet.tracker.weights import ROOT, load_manifest
+
 from tests.tools import training_data
 from tests.tools.training_data import first_recipe, recipe
 from tools import train as command
@@ -21,9 +25,6 @@ from tools.training import TrainingError, checkpoint, curves, loop, norms
 from tools.training.feeding import Feeder
 from tools.training.grow import grow
 from tools.training.recipe import RECIPES, Schedule, from_dict, load_recipe, parts_of, recipe_names
-from tracker.errors import ConfigError
-from tracker.runtime import open_session
-from tracker.weights import ROOT, load_manifest
 
 SIZE = {**training_data.SMALL, "heads": {"a": 20}}
 

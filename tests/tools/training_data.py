@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+from facet.tracker.morphable import load_face_model
+from facet.tracker.weights import ROOT
 
 from tools.data.crops import SIZE_PX
 from tools.regressor.data import Recipe
 from tools.regressor.model import Net
 from tools.training.feeding import offer
 from tools.training.recipe import Schedule, parts_of
-from tracker.morphable import load_face_model
-from tracker.weights import ROOT
 
 COUNT = 12
 SMALL = {"widths": (4, 8, 8, 16), "depths": (1, 0, 1), "reduced": 4, "size_px": 32}

@@ -5,9 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
-
-from tracker.crop import CropSpec
-from tracker.types import Box, FaceParams, Frame
+from facet.tracker.crop import CropSpec
+from facet.tracker.types import Box, FaceParams, Frame
 
 SIZE_WH = (320, 240)
 RED, BLUE, YELLOW = (40, 40, 250), (250, 60, 40), (30, 230, 230)

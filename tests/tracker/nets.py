@@ -8,8 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-
-from tracker.heads import POSE_COUNT, Head, consecutive
+from facet.tracker.heads import POSE_COUNT, Head, consecutive
 
 FLOAT, UINT8, INT64 = 1, 2, 7  # TensorProto.DataType
 TYPES = {np.dtype(np.float32): FLOAT, np.dtype(np.uint8): UINT8, np.dtype(np.int64): INT64}

@@ -1,8 +1,7 @@
 """What of an address is shown."""
 
 import pytest
-
-from tracker.address import redacted, redacted_text
+from facet.tracker.address import redacted, redacted_text
 
 SECRET = "s3cret"
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from tracker.aligner import COUNT, IRISES, VALUES, Aligner
-from tracker.crop import CropSpec
-from tracker.errors import WeightsError
-from tracker.weights import ROOT, WeightsEntry
+from facet.tracker.aligner import COUNT, IRISES, VALUES, Aligner
+from facet.tracker.crop import CropSpec
+from facet.tracker.errors import WeightsError
+from facet.tracker.weights import ROOT, WeightsEntry
 
 SIZE = 128
 SPEC = CropSpec(SIZE, 1.35, 0.0, 1.35, upright=True)

@@ -3,8 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-
-from tracker.appearance import Appearance, thumbnail
+from facet.tracker.appearance import Appearance, thumbnail
 
 
 def face_like(seed: int, size: int = 112) -> np.ndarray:

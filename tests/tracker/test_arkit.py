@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from facet.tracker.arkit import ArkitBlendshapes, arkit_name
+from facet.tracker.morphable import load_face_model
+from facet.tracker.weights import ROOT
 
 from tests.arkit import ARKIT
-from tracker.arkit import ArkitBlendshapes, arkit_name
-from tracker.morphable import load_face_model
-from tracker.weights import ROOT
 
 
 @pytest.mark.parametrize(

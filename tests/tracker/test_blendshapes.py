@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-
-from tracker.blendshapes import LARGEST_PART, BlendshapeReader
-from tracker.errors import WeightsError
-from tracker.morphable import load_face_model
-from tracker.weights import ROOT, find_entry
+from facet.tracker.blendshapes import LARGEST_PART, BlendshapeReader
+from facet.tracker.errors import WeightsError
+from facet.tracker.morphable import load_face_model
+from facet.tracker.weights import ROOT, find_entry
 
 NAMES = (
     "browDown_L", "eyeBlink_L", "eyeLookUp_L", "eyeLookUp_R", "eyeWide_L", "jawOpen", "mouthSmile_L", "mouthSmile_R",

@@ -16,7 +16,7 @@ from numba.core import config
 
 from tests.conftest import ROOT
 
-KERNEL = "from tracker.compiling import njit\n\n\n@njit()\ndef twice(x):\n    return 2 * x\n"
+KERNEL = "from facet.tracker.compiling import njit\n\n\n@njit()\ndef twice(x):\n    return 2 * x\n"
 
 
 def call(folder):

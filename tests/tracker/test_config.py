@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, is_dataclass
 from typing import Annotated, get_type_hints
 
 import pytest
+from facet.tracker.config import load_config, to_toml
+from facet.tracker.errors import ConfigError
 
 from app import AppConfig
-from tracker.config import load_config, to_toml
-from tracker.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@ import math
 import cv2
 import numpy as np
 import pytest
+from facet.tracker.crop import STYLES, CropSpec, crop_to_image, cut, cut_batch, roi_from_box, roi_from_landmarks
+from facet.tracker.types import Box, Roi
 
 from tests import reference
-from tracker.crop import STYLES, CropSpec, crop_to_image, cut, cut_batch, roi_from_box, roi_from_landmarks
-from tracker.types import Box, Roi
 
 UPSTREAM = CropSpec(
     size_px=120, box_scale=1.58, box_shift_y=0.14, landmark_scale=math.sqrt(2), style="upstream", origin_px=0.5
@@ -237,5 +237,5 @@ def test_image_is_left_alone_and_may_be_a_view():
 def test_a_large_crop_is_shrunk_in_bands_without_a_difference(monkeypatch, roi):
     image = np.random.default_rng(3).integers(0, 256, (903, 1001, 3), np.uint8)
     whole = cut(image, roi, 64)
-    monkeypatch.setattr("tracker.crop.BAND_PX", 20_000)
+    monkeypatch.setattr("facet.tracker.crop.BAND_PX", 20_000)
     assert np.array_equal(cut(image, roi, 64), whole)

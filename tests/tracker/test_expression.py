@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from tracker.expression import ExpressionSolver
-from tracker.morphable import load_face_model
-from tracker.weights import ROOT
+from facet.tracker.expression import ExpressionSolver
+from facet.tracker.morphable import load_face_model
+from facet.tracker.weights import ROOT
 
 CAMERA = np.float32([[1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 1, 0]])
 

@@ -6,9 +6,8 @@ import stat
 import sys
 
 import pytest
-
-from tracker.errors import ConfigError, SinkError
-from tracker.files import check_targets, discard, file_name, make_partial, new_file, publish, same_file
+from facet.tracker.errors import ConfigError, SinkError
+from facet.tracker.files import check_targets, discard, file_name, make_partial, new_file, publish, same_file
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
 

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-
-from tracker.looks import mean_of, unzoomed
-from tracker.pose import model_to_image
-from tracker.types import FaceParams, Roi
+from facet.tracker.looks import mean_of, unzoomed
+from facet.tracker.pose import model_to_image
+from facet.tracker.types import FaceParams, Roi
 
 SIZE_PX = 112
 

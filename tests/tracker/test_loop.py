@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from facet.tracker import loop
+from facet.tracker.crop import cut_batch
+from facet.tracker.errors import ConfigError, ImageError
+from facet.tracker.loop import FaceTracker
+from facet.tracker.smoothing import SmoothingConfig
+from facet.tracker.tracks import TrackerConfig
+from facet.tracker.types import Box, TrackState
 
 from tests.tracker.fakes import BLUE, RED, YELLOW, DiscDetector, DiscRegressor, RingModel, frame
-from tracker import loop
-from tracker.crop import cut_batch
-from tracker.errors import ConfigError, ImageError
-from tracker.loop import FaceTracker
-from tracker.smoothing import SmoothingConfig
-from tracker.tracks import TrackerConfig
-from tracker.types import Box, TrackState
 
 RAW = SmoothingConfig(enabled=False)
 
@@ -442,7 +442,7 @@ def test_vertices_only_when_asked_for():
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (2000, 3), (3, 900)])
 def test_odd_pictures(size_wh):
-    from tracker.types import Frame
+    from facet.tracker.types import Frame
 
     tracker, _, _ = make_tracker()
     image = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from facet.tracker.mirror import MIRROR_68, Mirror, other_side
+from facet.tracker.morphable import load_face_model, make_model
+from facet.tracker.types import FaceParams
+from facet.tracker.weights import ROOT
 
 from tests.reference import mirror_68
-from tracker.mirror import MIRROR_68, Mirror, other_side
-from tracker.morphable import load_face_model, make_model
-from tracker.types import FaceParams
-from tracker.weights import ROOT
 
 SIZE_PX = 112
 

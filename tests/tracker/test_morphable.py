@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
+from facet.tracker.errors import WeightsError
+from facet.tracker.morphable import CONTOUR_SOFTNESS_MM, load_face_model, make_model
+from facet.tracker.pose import FLIP_Y, rotation_from_angles
 
 from tests.conftest import ROOT
 from tests.reference import dense_bases, landmarks_68, mirror_68
-from tracker.errors import WeightsError
-from tracker.morphable import CONTOUR_SOFTNESS_MM, load_face_model, make_model
-from tracker.pose import FLIP_Y, rotation_from_angles
 
 FILE = ROOT / "weights" / "face_model.npz"
 

@@ -2,8 +2,7 @@ import math
 
 import numpy as np
 import pytest
-
-from tracker.pose import (
+from facet.tracker.pose import (
     angles_from_rotation,
     camera_from_pose,
     model_to_image,
@@ -12,7 +11,7 @@ from tracker.pose import (
     rotation_from_angles,
     translation_mm,
 )
-from tracker.types import Roi
+from facet.tracker.types import Roi
 
 ANGLES = [(0, 0, 0), (30, -20, 10), (-75, 40, -160), (89, 5, 5), (10, 80, 179), (-45, -60, 90)]
 

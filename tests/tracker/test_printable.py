@@ -3,8 +3,7 @@
 import os
 
 import pytest
-
-from tracker.errors import LONGEST, SourceError, printable
+from facet.tracker.errors import LONGEST, SourceError, printable
 
 
 @pytest.mark.parametrize(

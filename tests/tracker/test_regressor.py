@@ -4,12 +4,12 @@ import threading
 
 import numpy as np
 import pytest
+from facet.tracker.errors import WeightsError
+from facet.tracker.pose import pose_from_camera, rotation_from_angles
+from facet.tracker.regressor import Regressor, translate_3ddfa, translate_facet
+from facet.tracker.weights import find_entry
 
 from tests.tracker.nets import constant_regressor, facet_heads
-from tracker.errors import WeightsError
-from tracker.pose import pose_from_camera, rotation_from_angles
-from tracker.regressor import Regressor, translate_3ddfa, translate_facet
-from tracker.weights import find_entry
 
 COMMON = {
     "kind": "regressor",

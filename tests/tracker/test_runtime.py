@@ -2,10 +2,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from facet.tracker.errors import ConfigError, WeightsError
+from facet.tracker.runtime import RuntimeConfig, available_providers, open_session
 
 from tests.tracker.nets import constant_regressor
-from tracker.errors import ConfigError, WeightsError
-from tracker.runtime import RuntimeConfig, available_providers, open_session
 
 
 @pytest.fixture

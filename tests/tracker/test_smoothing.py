@@ -4,9 +4,16 @@ import math
 
 import numpy as np
 import pytest
-
-from tracker.pose import pose_from_camera, rotation_from_angles
-from tracker.smoothing import EuroParams, FaceFilter, RotationFilter, Sample, SmoothingConfig, VectorFilter, both_ways
+from facet.tracker.pose import pose_from_camera, rotation_from_angles
+from facet.tracker.smoothing import (
+    EuroParams,
+    FaceFilter,
+    RotationFilter,
+    Sample,
+    SmoothingConfig,
+    VectorFilter,
+    both_ways,
+)
 
 
 def plain_one_euro(samples, times, min_cutoff, beta, derivative_cutoff):

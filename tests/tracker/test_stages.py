@@ -3,9 +3,8 @@
 import json
 
 import pytest
-
-from tracker import stages as module
-from tracker.stages import Stages, format_table
+from facet.tracker import stages as module
+from facet.tracker.stages import Stages, format_table
 
 MS = 1_000_000
 

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from tracker.appearance import Appearance
-from tracker.pose import pose_from_camera
-from tracker.tracks import (
+from facet.tracker.appearance import Appearance
+from facet.tracker.pose import pose_from_camera
+from facet.tracker.tracks import (
     Observation,
     Slot,
     TrackerConfig,
@@ -19,7 +18,7 @@ from tracker.tracks import (
     overlap,
     step_between,
 )
-from tracker.types import Box, Roi, TrackState
+from facet.tracker.types import Box, Roi, TrackState
 
 SIZE_WH = (640, 480)
 CONFIG = TrackerConfig()

@@ -3,22 +3,22 @@
 import cv2
 import numpy as np
 import pytest
+from facet.detect import DetectorConfig, open_detector
+from facet.tracker.config import load_config
+from facet.tracker.crop import cut_batch, roi_from_box, roi_from_landmarks
+from facet.tracker.loop import FaceTracker
+from facet.tracker.morphable import load_face_model
+from facet.tracker.pose import model_to_image
+from facet.tracker.regressor import Regressor
+from facet.tracker.runtime import open_session
+from facet.tracker.types import Frame
+from facet.tracker.weights import find_entry
 
 from app import AppConfig
-from detect import DetectorConfig, open_detector
 from tests.conftest import ROOT, material
 from tests.reference import Upstream3DDFA
 from tests.upstream import upstream_weights
 from tools.arrays import load_arrays
-from tracker.config import load_config
-from tracker.crop import cut_batch, roi_from_box, roi_from_landmarks
-from tracker.loop import FaceTracker
-from tracker.morphable import load_face_model
-from tracker.pose import model_to_image
-from tracker.regressor import Regressor
-from tracker.runtime import open_session
-from tracker.types import Frame
-from tracker.weights import find_entry
 
 PHOTOS = {"JianzhuGuo.jpg": 1, "trump_hillary.jpg": 2, "emma.jpg": 3}  # with their numbers of faces
 

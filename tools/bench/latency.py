@@ -12,9 +12,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from facet.tracker.stages import format_table
+
 from tools.bench.common import ROOT, clip_720p, median_of, split_arguments, write_json
 from tools.bench.program import run_app
-from tracker.stages import format_table
 
 
 def main() -> int:

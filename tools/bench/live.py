@@ -20,12 +20,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from facet.tracker.sources import open_source
+from facet.tracker.types import Frame
 
 import app
 from tools.bench.common import default_config, split_arguments
 from tools.bench.parts import read_frames, there_and_back
-from tracker.source import open_source
-from tracker.types import Frame
 
 FPS = 30.0
 FRAMES = 30  # 2.8 MB each at 720p

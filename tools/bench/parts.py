@@ -9,26 +9,26 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from facet.detect import open_detector
+from facet.render.cpu.renderer import CpuRenderer
+from facet.render.geometry import geometry_of
+from facet.render.renderer import FACE_PX, SIZE_WH, open_renderer
+from facet.render.sample import sample_face
+from facet.tracker.config import load_config
+from facet.tracker.crop import cut_batch, roi_from_box, roi_from_landmarks
+from facet.tracker.errors import RenderError
+from facet.tracker.loop import FaceTracker
+from facet.tracker.morphable import load_face_model, project
+from facet.tracker.pose import model_to_image
+from facet.tracker.regressor import Regressor
+from facet.tracker.runtime import onnxruntime
+from facet.tracker.sources import open_source
+from facet.tracker.stages import Stages
+from facet.tracker.types import FaceTrack, Frame
+from facet.tracker.weights import find_entry
 
 from app import AppConfig, build_tracker
-from detect import open_detector
-from render.cpu import CpuRenderer
-from render.geometry import geometry_of
-from render.renderer import FACE_PX, SIZE_WH, open_renderer
-from render.sample import sample_face
 from tools.bench.common import BLOCK, UPSTREAM_CONFIG, default_config, has_upstream, times_ms
-from tracker.config import load_config
-from tracker.crop import cut_batch, roi_from_box, roi_from_landmarks
-from tracker.errors import RenderError
-from tracker.loop import FaceTracker
-from tracker.morphable import load_face_model, project
-from tracker.pose import model_to_image
-from tracker.regressor import Regressor
-from tracker.runtime import onnxruntime
-from tracker.source import open_source
-from tracker.stages import Stages
-from tracker.types import FaceTrack, Frame
-from tracker.weights import find_entry
 
 FRAMES = 6
 FACES = (1, 2, 4, 8)

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from facet.tracker.aligner import COUNT, IRISES, JAW
+from facet.tracker.crop import cut
+from facet.tracker.mirror import MIRROR_68
+from facet.tracker.morphable import MorphableModel, load_face_model
+from facet.tracker.weights import ROOT
 
 from tools.data import convention, material
 from tools.data.crops import SIZE_PX, to_crop, upright_roi
 from tools.data.split import gives_offsets
 from tools.face_model.anatomy import anatomical_points
-from tracker.aligner import COUNT, IRISES, JAW
-from tracker.crop import cut
-from tracker.mirror import MIRROR_68
-from tracker.morphable import MorphableModel, load_face_model
-from tracker.weights import ROOT
 
 MIRROR = np.r_[MIRROR_68, np.arange(84, 67, -1), 86, 85]
 PORTRAIT_PX = 400  # side of the cut portraits

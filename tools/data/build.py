@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from facet.tracker.weights import ROOT
 
 from tools.data import anatomical, crops, fit, labels, profiles, rendered
-from tracker.weights import ROOT
 
 TURNED_COUNT, RENDERED_COUNT = 10000, 60000
 

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from facet.tracker.mirror import MIRROR_68
 from scipy.interpolate import CubicSpline
 
 from tools.data import material
 from tools.data.split import gives_offsets
-from tracker.mirror import MIRROR_68
 
 # delineated points that are the same place as one of the 68
 EXACT = {36: 18, 39: 22, 42: 23, 45: 27, 48: 87, 54: 93, 51: 90, 57: 106, 62: 96, 66: 101}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from facet.tracker.crop import crop_to_image, cut
+from facet.tracker.mirror import MIRROR_68
+from facet.tracker.types import Roi
 
 from tools.data import labels, material
-from tracker.crop import crop_to_image, cut
-from tracker.mirror import MIRROR_68
-from tracker.types import Roi
 
 SIZE_PX = 200
 SCALE = 2.2  # side of the cut / longer side of the points' rectangle: the widest first crop fits in

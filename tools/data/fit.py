@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from facet.tracker.mirror import MIRROR_68
+from facet.tracker.morphable import CONTOUR_SOFTNESS_MM, load_face_model
 
 from tools.data import labels
 from tools.data.crops import SIZE_PX, mirrored_68
-from tracker.mirror import MIRROR_68
-from tracker.morphable import CONTOUR_SOFTNESS_MM, load_face_model
 
 # jaw, brows, nose, eyes, lips: the jaw line is vague, lids and lips are exact and small
 POINT_WEIGHT = np.repeat(np.float32([0.35, 0.8, 1.0, 1.5, 1.2]), [17, 10, 9, 12, 20])

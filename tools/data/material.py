@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
-from tracker.weights import ROOT
+from facet.tracker.weights import ROOT
 
 BARE_FACES = ("keypoints", "unmasked", "portraits")  # groups neither masked nor on the street
 # of photographs that look ahead this far, most show little of anything: what this share tells at most is a face at rest

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from facet.tracker.mirror import other_side
+from facet.tracker.morphable import MorphableModel, load_face_model
+from facet.tracker.pose import camera_from_pose, rotation_from_angles
+from facet.tracker.types import Pose
+from facet.tracker.weights import find_entry, load_arrays
 
 from tools.actor import Actor, Look
 from tools.data import labels
 from tools.data.crops import SIZE_PX
-from tracker.mirror import other_side
-from tracker.morphable import MorphableModel, load_face_model
-from tracker.pose import camera_from_pose, rotation_from_angles
-from tracker.types import Pose
-from tracker.weights import find_entry, load_arrays
 
 DRAWN_PX = 260  # drawn larger, then averaged
 FACE_SHARE = 1 / 2.2  # of the picture's side, as the cut photographs have it

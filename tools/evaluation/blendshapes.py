@@ -17,16 +17,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from facet.tracker.arkit import ONE_IN_ARKIT, arkit_name
+from facet.tracker.blendshapes import TOGETHER
+from facet.tracker.loop import FaceTracker
+from facet.tracker.morphable import MorphableModel
+from facet.tracker.types import FaceTrack, Frame
 
 from tools.data import material
 from tools.evaluation import people
 from tools.evaluation.blink import meshed_photographs
 from tools.evaluation.common import correlation, largest, nearest, open_trackers, options, slope, still, tell
-from tracker.arkit import ONE_IN_ARKIT, arkit_name
-from tracker.blendshapes import TOGETHER
-from tracker.loop import FaceTracker
-from tracker.morphable import MorphableModel
-from tracker.types import FaceTrack, Frame
 
 RAMP = np.concatenate([np.arange(0, 11) / 10, np.arange(4, -1, -1) / 5])  # a third of a second up, a sixth down
 SETTLING = 12  # frames at rest before the first

@@ -19,6 +19,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from facet.tracker.arkit import arkit_name
+from facet.tracker.loop import FaceTracker
+from facet.tracker.sources import open_source
+from facet.tracker.types import FaceTrack
 
 from tools.data import labels, material
 from tools.data.split import held_out
@@ -36,10 +40,6 @@ from tools.evaluation.common import (
     tell,
 )
 from tools.evaluation.photographs import need_material
-from tracker.arkit import arkit_name
-from tracker.loop import FaceTracker
-from tracker.source import open_source
-from tracker.types import FaceTrack
 
 SHUT, OPEN = 0.075, 0.22
 MIN_FACE_PX = 90.0  # longer side of the 68 points; labels of small eyes are guesses

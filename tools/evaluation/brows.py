@@ -13,10 +13,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from facet.tracker.loop import FaceTracker
+from facet.tracker.sources import open_source
 
 from tools.evaluation.common import correlation, largest, mesh_files, mesh_of_video, open_trackers, options, slope, tell
-from tracker.loop import FaceTracker
-from tracker.source import open_source
 
 # outer corner, inner corner, inner corner, outer corner, from the subject's right; then the right brow and the left one
 CORNERS_68, BROWS_68 = [36, 39, 42, 45], ([18, 19, 20, 21], [22, 23, 24, 25])

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from facet.tracker.crop import CropSpec
+from facet.tracker.morphable import MorphableModel, load_face_model
+from facet.tracker.regressor import Regressor
+from facet.tracker.types import FaceParams
+from facet.tracker.weights import find_entry
 
 from tools.data.crops import SIZE_PX
-from tracker.crop import CropSpec
-from tracker.morphable import MorphableModel, load_face_model
-from tracker.regressor import Regressor
-from tracker.types import FaceParams
-from tracker.weights import find_entry
 
 
 def load(weights: str) -> tuple[Regressor, MorphableModel]:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from facet.tracker.aligner import Aligner
+from facet.tracker.weights import find_entry
 
 from tools.data import convention, material
 from tools.evaluation.common import nearest, open_trackers, options, still, tell
 from tools.evaluation.photographs import need_material
-from tracker.aligner import Aligner
-from tracker.weights import find_entry
 
 MISSED = np.full((68, 2), np.nan), np.full((2, 2), np.nan)
 SHEET = 12  # the portraits with the largest errors that a sheet shows

@@ -18,14 +18,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from facet.detect import DetectorConfig, FaceBoxes
+from facet.tracker.runtime import RuntimeConfig
+from facet.tracker.types import Box
+from facet.tracker.weights import ROOT, find_entry
 
-from detect import DetectorConfig, FaceBoxes
 from tools.data import labels_boxes, material, rendered
 from tools.data.labels_boxes import PhotoBoxes, iou
 from tools.data.rendered import Rendered
-from tracker.runtime import RuntimeConfig
-from tracker.types import Box
-from tracker.weights import ROOT, find_entry
 
 UPSTREAM = "weights/upstream/faceboxes.onnx"
 # lowest height in px of the photograph, its enlargement

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from facet.tracker.loop import FaceTracker
+from facet.tracker.types import FaceTrack, Frame
 
 from tools.evaluation.common import RAW, largest, open_trackers, options, tell
 from tools.evaluation.photographs import held_out_photographs
-from tracker.loop import FaceTracker
-from tracker.types import FaceTrack, Frame
 
 SIZE_WH = (1280, 720)
 FACE_PX = 400.0

@@ -12,12 +12,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from facet.tracker.aligner import Aligner
+from facet.tracker.weights import find_entry
 
 from tools.data import convention, material
 from tools.evaluation.common import correlation, options, slope, tell
 from tools.evaluation.crops import cut_faces
-from tracker.aligner import Aligner
-from tracker.weights import find_entry
 
 PARTS = {
     "jaw": slice(0, 17),

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from facet.tracker.morphable import MorphableModel, load_face_model
+from facet.tracker.pose import camera_from_pose, rotation_from_angles
+from facet.tracker.types import Pose
+from facet.tracker.weights import find_entry, load_arrays
 
 from tools.actor import Actor
 from tools.data import rendered
-from tracker.morphable import MorphableModel, load_face_model
-from tracker.pose import camera_from_pose, rotation_from_angles
-from tracker.types import Pose
-from tracker.weights import find_entry, load_arrays
 
 SEED = 90210  # the trainings' people have other seeds
 SIDE_PX = 360

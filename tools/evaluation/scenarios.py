@@ -18,14 +18,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from facet.tracker.config import load_config
+from facet.tracker.stages import Stages
+from facet.tracker.types import Frame
+from facet.tracker.weights import find_entry, load_arrays
 
 from app import AppConfig, build_tracker
 from tools.data import material
 from tools.evaluation.photographs import held_out_photographs
-from tracker.config import load_config
-from tracker.stages import Stages
-from tracker.types import Frame
-from tracker.weights import find_entry, load_arrays
 
 SIZE_WH, FPS = (960, 540), 30
 FACE_PX = 170.0  # longer side of the landmarks
@@ -174,10 +174,11 @@ class Stage:
 
     def profile(self) -> Iterator[Shown]:
         """The face model turns its head by 85 degrees to one side, then to the other."""
+        from facet.tracker.morphable import load_face_model
+        from facet.tracker.pose import camera_from_pose, rotation_from_angles
+        from facet.tracker.types import Pose
+
         from tools.actor import Actor, Look
-        from tracker.morphable import load_face_model
-        from tracker.pose import camera_from_pose, rotation_from_angles
-        from tracker.types import Pose
 
         model = load_face_model(find_entry("weights/face_model.npz", "face_model").path)
         texture, rng = load_arrays(find_entry("weights/texture.npz", "texture").path), np.random.default_rng(4)

@@ -21,12 +21,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from facet.tracker.pose import camera_from_pose
+from facet.tracker.smoothing import FaceFilter, Sample, SmoothingConfig
+from facet.tracker.types import Pose
+from facet.tracker.weights import ROOT
 
 from tools.evaluation.photographs import held_out_photographs
-from tracker.pose import camera_from_pose
-from tracker.smoothing import FaceFilter, Sample, SmoothingConfig
-from tracker.types import Pose
-from tracker.weights import ROOT
 
 SIZE_WH, FPS = (1280, 720), 30
 PHOTO_PX = 520  # height of the photograph in the picture

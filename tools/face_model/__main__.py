@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from facet.tracker.files import new_file
 
 from tools.face_model import proportions
 from tools.face_model.contour import contour_lines
@@ -20,7 +21,6 @@ from tools.face_model.landmarks import SHIFT_MM, nearest_vertices, slide
 from tools.face_model.meshes import border_loops, compact, cut, edges_of, simplify
 from tools.face_model.parts import GAZE_DEG, close_lids, eyeball_rows, gaze_rotation, lid_margin, mouth_rows
 from tools.manifest import describe, update_manifest
-from tracker.files import new_file
 
 ROOT = Path(__file__).resolve().parents[2]
 ICT_UNIT_MM = 10.0

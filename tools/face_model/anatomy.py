@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from facet.tracker.mirror import FIXED, MIRROR_68
+from facet.tracker.morphable import MorphableModel
 
 from tools.face_model.meshes import border_loops
-from tracker.mirror import FIXED, MIRROR_68
-from tracker.morphable import MorphableModel
 
 # Landmarks 17-67 of the mean face, x, y, z in mm: medians over 80 rendered people of the places that MediaPipe draws,
 # corrected as tools/data/convention.py does for photographs. Of 22-26 and the like only one side is written.

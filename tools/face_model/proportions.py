@@ -16,17 +16,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from facet.tracker import looks
+from facet.tracker.files import new_file
+from facet.tracker.mirror import MIRROR_68, Mirror
+from facet.tracker.morphable import load_face_model
+from facet.tracker.regressor import Regressor
+from facet.tracker.types import FaceParams
+from facet.tracker.weights import ROOT, find_entry
 
 from tools.data import labels, material
 from tools.evaluation import crops
 from tools.face_model.parts import shift_and_growth
-from tracker import looks
-from tracker.files import new_file
-from tracker.mirror import MIRROR_68, Mirror
-from tracker.morphable import load_face_model
-from tracker.regressor import Regressor
-from tracker.types import FaceParams
-from tracker.weights import ROOT, find_entry
 
 FILE = Path(__file__).with_suffix(".npz")
 # of squared mm of a face against those of a correction per unit of its mode; depth is hardly seen

@@ -7,13 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from facet.tracker.crop import cut
 
 from tools.data import anatomical, convention, material
 from tools.data.anatomical import IRISES, JAW, PORTRAIT_PX
 from tools.data.crops import SIZE_PX, to_crop, upright_roi
 from tools.heatmaps.data import HELD_OUT_RENDERED, Recipe, images_of, read, tracked_crop
 from tools.heatmaps.model import Aligner
-from tracker.crop import cut
 
 PLACING = 0.02  # by how much points that place crops are off, in shares of the face's longer side
 AT_ONCE = 64

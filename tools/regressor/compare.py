@@ -11,11 +11,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from facet.tracker.errors import FaceTrackError
+
 from tools.regressor.losses import Judge
 from tools.train import Place, make
 from tools.training.checkpoint import load, open_network
 from tools.training.loop import device_of_rank
-from tracker.errors import FaceTrackError
 
 NAMES = ("regressor_pdc", "regressor_vdc", "regressor_wpdc", "regressor_wpdc_vdc")
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from facet.tracker.mirror import Mirror, mirrored_camera
+from facet.tracker.morphable import load_face_model
+from facet.tracker.weights import ROOT
 
 from tools.data.augment import Crops, Sampler, open_images, tracking_crop
 from tools.data.crops import SIZE_PX, mirrored_68
 from tools.regressor.model import MESH_POINTS, Net
 from tools.training import TrainingError
 from tools.training import recipe as shared
-from tracker.mirror import Mirror, mirrored_camera
-from tracker.morphable import load_face_model
-from tracker.weights import ROOT
 
 # how often the photographs of a group are drawn, by their number; a recipe's [data.groups] may change it
 GROUP_WEIGHT = {"keypoints": 1.0, "unmasked": 0.8, "masked": 0.5, "portraits": 1.2, "street": 0.8, "crowds": 0.2}

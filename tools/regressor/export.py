@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from facet.tracker.heads import consecutive
 
 from tools.manifest import describe
 from tools.regressor.data import Recipe, load_table, validation_crops
 from tools.regressor.model import HEADS, PIXEL_SCALE, FaceNet
 from tools.training.norms import load_layers, read_layers
 from tools.training.onnx_file import write_onnx
-from tracker.heads import consecutive
 
 PARITY = 1e-3
 CROPS = 32  # on which both runtimes are compared

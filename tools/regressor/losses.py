@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from facet.tracker.blendshapes import TOGETHER
+from facet.tracker.weights import ROOT
 from torch.nn import functional as F
 
 from tools.data import fit, labels
@@ -24,8 +26,6 @@ from tools.regressor.teacher import mirrored_landmarks, teacher_landmarks
 from tools.training import TrainingError
 from tools.training.checkpoint import open_network
 from tools.training.terms import registry, weighted_mean
-from tracker.blendshapes import TOGETHER
-from tracker.weights import ROOT
 
 EXPRESSION_STD, EXPRESSION_BETA = 0.25, 0.3
 SHOWN_WEIGHT = 5.0

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from facet.tracker.mirror import MIRROR_68
 
 from tools.data.augment import Crops, open_images, tracking_crop
-from tracker.mirror import MIRROR_68
 
 VIEWS = 3  # crops of each face, each also mirrored: their mean lies 2.48 % from annotators, a single one 2.56 %
 FACES_AT_ONCE = 64

@@ -1,4 +1,4 @@
-from tracker.errors import FaceTrackError
+from facet.tracker.errors import FaceTrackError
 
 
 class TrainingError(FaceTrackError):

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from facet.tracker.files import new_file
+from facet.tracker.runtime import open_session
 
 from tools.training import TrainingError
-from tracker.files import new_file
-from tracker.runtime import open_session
 
 
 def largest_differences(_, found, expected) -> list[float]:

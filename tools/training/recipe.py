@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
-from tracker.config import load_config
-from tracker.errors import ConfigError
-from tracker.weights import ROOT
+from facet.tracker.config import load_config
+from facet.tracker.errors import ConfigError
+from facet.tracker.weights import ROOT
 
 RECIPES = ROOT / "configs" / "train"
 NETWORKS = ("regressor", "detector", "heatmaps")

@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-
-from tracker.types import FaceTrack
+from facet.tracker.types import FaceTrack
 
 # how far our face model turns an eyeball at a weight of 1
 LOOK_OUT_DEG, LOOK_UP_DEG, LOOK_DOWN_DEG = 30.0, 20.0, 25.0

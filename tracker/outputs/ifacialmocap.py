@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tracker.outputs.avatar import NOT_TRACKED, OneFace, gaze_deg, head_angles_deg
-from tracker.types import FaceTrack, Frame
+from facet.tracker.outputs.avatar import NOT_TRACKED, OneFace, gaze_deg, head_angles_deg
+from facet.tracker.types import FaceTrack, Frame
 
 TWO_SIDED = {"Left": "_L", "Right": "_R"}
 ONE_SIDED = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")  # names that end like those of a side

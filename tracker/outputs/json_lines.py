@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tracker.outputs.record_log import RecordLog
+from facet.tracker.outputs.record_log import RecordLog
 
 
 class JsonLinesLog(RecordLog):

@@ -10,8 +10,8 @@ import math
 import struct
 from collections.abc import Iterator, Sequence
 
-from tracker.outputs.avatar import OneFace, gaze_deg, head_angles_deg
-from tracker.types import FaceTrack, Frame
+from facet.tracker.outputs.avatar import OneFace, gaze_deg, head_angles_deg
+from facet.tracker.types import FaceTrack, Frame
 
 VERSION, RATE = 6, 60  # frame numbers count 1/60 s, whatever the rate of the source
 SUBJECT = "facet"

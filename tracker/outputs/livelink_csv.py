@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tracker.outputs.avatar import OneFace, head_angles_deg
-from tracker.outputs.livelink import NAMES, RATE, frame_number, livelink_values
-from tracker.outputs.record_log import TextTable
-from tracker.pose import rotation_from_angles
+from facet.tracker.outputs.avatar import OneFace, head_angles_deg
+from facet.tracker.outputs.livelink import NAMES, RATE, frame_number, livelink_values
+from facet.tracker.outputs.record_log import TextTable
+from facet.tracker.pose import rotation_from_angles
 
 SWAPPED = ("Jaw", "Mouth")  # whose Right stands before Left here, unlike in the packets
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tracker.errors import ConfigError
-from tracker.outputs.json_lines import JsonLinesLog
-from tracker.outputs.livelink_csv import LiveLinkCsv
-from tracker.outputs.openface import OpenFaceCsv
-from tracker.outputs.record_log import RecordLog
-from tracker.outputs.tables import CsvLog, ParquetLog
+from facet.tracker.errors import ConfigError
+from facet.tracker.outputs.json_lines import JsonLinesLog
+from facet.tracker.outputs.livelink_csv import LiveLinkCsv
+from facet.tracker.outputs.openface import OpenFaceCsv
+from facet.tracker.outputs.record_log import RecordLog
+from facet.tracker.outputs.tables import CsvLog, ParquetLog
 
 LOGS = {
     ".jsonl": JsonLinesLog,

@@ -13,10 +13,9 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-
-from tracker.outputs.avatar import Weights, gaze_deg
-from tracker.outputs.record_log import TextTable
-from tracker.pose import rotation_from_angles
+from facet.tracker.outputs.avatar import Weights, gaze_deg
+from facet.tracker.outputs.record_log import TextTable
+from facet.tracker.pose import rotation_from_angles
 
 POINTS = range(68)
 TO_ITS_CAMERA = np.array([1.0, -1.0, -1.0])  # from x to image right, y up, z to the viewer

@@ -16,9 +16,8 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-
-from tracker.outputs.avatar import Numbers, gaze_deg, quaternion
-from tracker.types import FaceTrack, Frame
+from facet.tracker.outputs.avatar import Numbers, gaze_deg, quaternion
+from facet.tracker.types import FaceTrack, Frame
 
 FACES = 5  # in a datagram at most: 9 KB is the most that macOS sends
 UNIT_MM = 140.0  # of its lengths, by the distance of the outer corners of the eyes

@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from tracker.outputs.avatar import OneFace, head_angles_deg
-from tracker.types import FaceTrack, Frame
+from facet.tracker.outputs.avatar import OneFace, head_angles_deg
+from facet.tracker.types import FaceTrack, Frame
 
 
 class OpenTrack:

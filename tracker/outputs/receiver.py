@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tracker.types import FaceTrack, Frame
+from facet.tracker.types import FaceTrack, Frame
 
 
 @dataclass(frozen=True, slots=True)

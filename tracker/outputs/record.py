@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tracker.types import FaceTrack, Frame
+from facet.tracker.types import FaceTrack, Frame
 
 PRECISION = ("landmark_spread_px", "landmark_visible")
 BOX, AXES = ("x0", "y0", "x1", "y1"), ("x", "y", "z")

@@ -6,8 +6,8 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from tracker.errors import SinkError
-from tracker.files import discard, make_partial, publish
+from facet.tracker.errors import SinkError
+from facet.tracker.files import discard, make_partial, publish
 
 
 class RecordLog:

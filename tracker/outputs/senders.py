@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl, urlsplit
 
-from tracker.errors import ConfigError
-from tracker.outputs.ifacialmocap import IFacialMocap
-from tracker.outputs.livelink import LiveLink
-from tracker.outputs.openseeface import OpenSeeFace
-from tracker.outputs.opentrack import OpenTrack
-from tracker.outputs.receiver import Receiver, Scheme, Sender
-from tracker.outputs.udp import udp
-from tracker.outputs.vmc import BONES, NAMES, Vmc
-from tracker.outputs.vrchat import VrChat
-from tracker.outputs.vts import VTubeStudio
+from facet.tracker.errors import ConfigError
+from facet.tracker.outputs.ifacialmocap import IFacialMocap
+from facet.tracker.outputs.livelink import LiveLink
+from facet.tracker.outputs.openseeface import OpenSeeFace
+from facet.tracker.outputs.opentrack import OpenTrack
+from facet.tracker.outputs.receiver import Receiver, Scheme, Sender
+from facet.tracker.outputs.udp import udp
+from facet.tracker.outputs.vmc import BONES, NAMES, Vmc
+from facet.tracker.outputs.vrchat import VrChat
+from facet.tracker.outputs.vts import VTubeStudio
 
 SCHEMES = {
     "osc": Scheme("VMC", 39540, "VSeeFace, Warudo, VNyan, EVMC4U", udp(Vmc), {"names": NAMES, "bones": BONES}),

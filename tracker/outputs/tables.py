@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tracker.errors import ConfigError
-from tracker.outputs.record import columns, rows
-from tracker.outputs.record_log import RecordLog, TextTable
+from facet.tracker.errors import ConfigError
+from facet.tracker.outputs.record import columns, rows
+from facet.tracker.outputs.record_log import RecordLog, TextTable
 
 GROUP_ROWS = 2000  # of a Parquet file that are kept in memory
 TEXT, WHOLE = ("source", "state"), ("frame", "width", "height", "id")  # columns that hold no fractions

@@ -7,9 +7,9 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 
-from tracker.errors import SinkError
-from tracker.outputs.receiver import Receiver
-from tracker.types import FaceTrack, Frame
+from facet.tracker.errors import SinkError
+from facet.tracker.outputs.receiver import Receiver
+from facet.tracker.types import FaceTrack, Frame
 
 REFUSED_S = 2.0  # systems report refused datagrams to a sender at least once a second
 Packets = Callable[[Frame, tuple[FaceTrack, ...]], Iterable[bytes]]

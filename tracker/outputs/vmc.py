@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-
-from tracker.outputs.avatar import NOT_TRACKED, Moved, OneFace, Weights, gaze_deg, quaternion
-from tracker.outputs.osc import osc_bundles, osc_message
-from tracker.pose import rotation_from_angles
-from tracker.types import FaceTrack, Frame
+from facet.tracker.outputs.avatar import NOT_TRACKED, Moved, OneFace, Weights, gaze_deg, quaternion
+from facet.tracker.outputs.osc import osc_bundles, osc_message
+from facet.tracker.pose import rotation_from_angles
+from facet.tracker.types import FaceTrack, Frame
 
 NAMES = ("arkit", "vrm0", "vrm1", "all")
 BONES = ("head", "all")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tracker.outputs.avatar import OneFace, Weights, gaze_deg
-from tracker.outputs.osc import osc_bundles, osc_message
-from tracker.types import FaceTrack, Frame
+from facet.tracker.outputs.avatar import OneFace, Weights, gaze_deg
+from facet.tracker.outputs.osc import osc_bundles, osc_message
+from facet.tracker.types import FaceTrack, Frame
 
 AVATAR = "/avatar/parameters/"
 PREFIXES = ("v2/", "FT/v2/")  # both are in use; VRChat ignores what an avatar does not have

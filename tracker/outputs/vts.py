@@ -18,9 +18,9 @@ import threading
 import time
 from pathlib import Path
 
-from tracker.errors import ConfigError, SinkError
-from tracker.files import discard
-from tracker.outputs.avatar import (
+from facet.tracker.errors import ConfigError, SinkError
+from facet.tracker.files import discard
+from facet.tracker.outputs.avatar import (
     LOOK_DOWN_DEG,
     LOOK_OUT_DEG,
     LOOK_UP_DEG,
@@ -30,9 +30,9 @@ from tracker.outputs.avatar import (
     gaze_deg,
     head_angles_deg,
 )
-from tracker.outputs.livelink import SHAPES
-from tracker.outputs.receiver import Receiver
-from tracker.types import FaceTrack, Frame
+from facet.tracker.outputs.livelink import SHAPES
+from facet.tracker.outputs.receiver import Receiver
+from facet.tracker.types import FaceTrack, Frame
 
 PLUGIN = {"pluginName": "facet", "pluginDeveloper": "facet"}
 CUSTOM = frozenset(SHAPES) - {"CheekPuff", "TongueOut"}  # inputs that VTube Studio does not have by itself

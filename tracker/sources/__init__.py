@@ -13,12 +13,11 @@ import re
 from collections.abc import Callable
 
 import numpy as np
-
-from tracker.address import redacted
-from tracker.errors import SourceError
-from tracker.source_base import Picture, Source, SourceConfig, refuse_start
-from tracker.source_images import ImageFiles, decode_image, is_image_file, is_image_name, open_images
-from tracker.source_live import Camera, list_cameras, open_camera, open_raw
+from facet.tracker.address import redacted
+from facet.tracker.errors import SourceError
+from facet.tracker.sources.base import Picture, Source, SourceConfig, refuse_start
+from facet.tracker.sources.images import ImageFiles, decode_image, is_image_file, is_image_name, open_images
+from facet.tracker.sources.live import Camera, list_cameras, open_camera, open_raw
 
 __all__ = ["Camera", "Source", "SourceConfig", "list_cameras", "open_source"]
 
@@ -99,8 +98,8 @@ def _open_url(url: str, scheme: str, config: SourceConfig, start_s, max_frames, 
     if scheme not in ("http", "https", "rtsp", "rtsps"):
         raise SourceError(f"{redacted(url)}: expected http, https or rtsp, found {scheme}")
     # Here, because they take 70 ms of the start and few sources are addresses.
-    from tracker.fetch import Request
-    from tracker.source_stream import open_stream
+    from facet.tracker.sources.fetch import Request
+    from facet.tracker.sources.stream import open_stream
 
     url = scheme + url[len(scheme) :]
     what, request = "stream", None
@@ -128,7 +127,7 @@ def _open_url(url: str, scheme: str, config: SourceConfig, start_s, max_frames, 
 
 
 def _open_video(*arguments) -> Source:
-    from tracker.source_files import VideoFile  # here, because its library takes 50 ms to load
+    from facet.tracker.sources.video import VideoFile  # here, because its library takes 50 ms to load
 
     return VideoFile(*arguments)
 

@@ -10,10 +10,9 @@ from typing import Annotated
 
 import cv2
 import numpy as np
-
-from tracker.address import redacted
-from tracker.errors import SourceError
-from tracker.types import Frame
+from facet.tracker.address import redacted
+from facet.tracker.errors import SourceError
+from facet.tracker.types import Frame
 
 # Damaged input is ordinary and told in our own words: OpenCV and the ffmpeg inside it must not write to stderr.
 # Both are read when the first capture opens, so setting them here is early enough.

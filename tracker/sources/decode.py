@@ -17,10 +17,9 @@ import av.filter
 import av.sidedata.sidedata
 import cv2
 import numpy as np
-
-from tracker.address import redacted
-from tracker.errors import SourceError
-from tracker.source_base import believable_fps
+from facet.tracker.address import redacted
+from facet.tracker.errors import SourceError
+from facet.tracker.sources.base import believable_fps
 
 # From where on a step of the decoding times counts as a clock that was set anew (Source: ffmpeg, which uses both).
 BACKWARD_S = Fraction(1, 10)

@@ -15,9 +15,9 @@ import urllib.request
 import warnings
 from collections.abc import Callable
 
-from tracker.address import redacted, redacted_text
-from tracker.errors import SourceError
-from tracker.source_base import Broken
+from facet.tracker.address import redacted, redacted_text
+from facet.tracker.errors import SourceError
+from facet.tracker.sources.base import Broken
 
 AS_THEY_ARE = "/?%:@!$&'()*+,;=~-._[]|"  # characters of an address that stay; others are written as %XX
 

@@ -20,9 +20,8 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
-
-from tracker.errors import SourceError, printable
-from tracker.source_base import MAX_MEGAPIXELS, Picture, Source, SourceConfig, refuse_start
+from facet.tracker.errors import SourceError, printable
+from facet.tracker.sources.base import MAX_MEGAPIXELS, Picture, Source, SourceConfig, refuse_start
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"),

@@ -19,9 +19,17 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-
-from tracker.errors import SourceError
-from tracker.source_base import CLOSE_S, LOOK_S, Broken, Picture, Source, SourceConfig, believable_fps, refuse_start
+from facet.tracker.errors import SourceError
+from facet.tracker.sources.base import (
+    CLOSE_S,
+    LOOK_S,
+    Broken,
+    Picture,
+    Source,
+    SourceConfig,
+    believable_fps,
+    refuse_start,
+)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0  # before a lost connection is tried again, doubled each time
 DRIVER_BUFFERS = 4  # frames at most that may have become old in a camera's driver

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from tracker.source_base import CLOSE_S, LOOK_S
+from facet.tracker.sources.base import CLOSE_S, LOOK_S
 
 T = TypeVar("T")
 _END = object()

@@ -19,13 +19,12 @@ from fractions import Fraction
 
 import av
 from av.video.reformatter import VideoReformatter
-
-from tracker.address import redacted
-from tracker.decode import REMOTE, Deinterlacer, main_video, square_size, to_bgr
-from tracker.errors import SourceError
-from tracker.fetch import Request, check_address
-from tracker.source_base import LOOK_S, Broken, SourceConfig
-from tracker.source_live import Read, ThreadedSource, stalled
+from facet.tracker.address import redacted
+from facet.tracker.errors import SourceError
+from facet.tracker.sources.base import LOOK_S, Broken, SourceConfig
+from facet.tracker.sources.decode import REMOTE, Deinterlacer, main_video, square_size, to_bgr
+from facet.tracker.sources.fetch import Request, check_address
+from facet.tracker.sources.live import Read, ThreadedSource, stalled
 
 WAITING_PACKETS = 8  # of a stream that keeps every frame
 LATE_S = 0.5  # a packet that has waited so long shows that the decoder cannot follow

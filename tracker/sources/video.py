@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from av.video.reformatter import VideoReformatter
-
-from tracker.decode import VideoDecoder, clockwise_deg, orientation_of, square_size, to_bgr, upright
-from tracker.errors import SourceError
-from tracker.source_base import SMALLEST_STEP_S, Picture, Source
+from facet.tracker.errors import SourceError
+from facet.tracker.sources.base import SMALLEST_STEP_S, Picture, Source
+from facet.tracker.sources.decode import VideoDecoder, clockwise_deg, orientation_of, square_size, to_bgr, upright
 
 SEEK_MARGIN_S = 2  # decoding begins so far ahead of the start: frames are not stored in the order of their times
 

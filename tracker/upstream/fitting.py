@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-
-from tracker.compiling import njit
-from tracker.morphable import MorphableModel, contour_weights, project
-from tracker.pose import FLIP_Y, nearest_rotation
-from tracker.types import FaceParams
+from facet.tracker.compiling import njit
+from facet.tracker.morphable import MorphableModel, contour_weights, project
+from facet.tracker.pose import FLIP_Y, nearest_rotation
+from facet.tracker.types import FaceParams
 
 # What a coefficient of 1 costs, against squared distances in mm summed over all points. Expressions cost by their
 # square and their size, so that few take part. Found by leaving points out of fits to annotated faces.

@@ -7,12 +7,12 @@ import socket
 from dataclasses import replace
 
 import numpy as np
+from facet.tracker.outputs.record import frame_record
+from facet.tracker.outputs.senders import open_sender
+from facet.tracker.types import Frame
 
 from tests.arkit import ARKIT
 from tests.render.heads import egg, place
-from tracker.outputs.record import frame_record
-from tracker.outputs.senders import open_sender
-from tracker.types import Frame
 
 FPS, FRAMES = 30.0, 300
 GONE = range(100, 120)  # frames without a face: shorter than a face is remembered

@@ -5,12 +5,12 @@ import re
 
 import numpy as np
 import pytest
+from facet.tracker.outputs.livelink_csv import timecode
+from facet.tracker.outputs.logs import open_log
+from facet.tracker.outputs.record import frame_record
 
 from tests.tracker.outputs.clip import FRAMES, GONE, about, clip, first_face, logged_gaze_deg, logged_rotation
 from tests.tracker.outputs.test_livelink import ORDER
-from tracker.outputs.livelink_csv import timecode
-from tracker.outputs.logs import open_log
-from tracker.outputs.record import frame_record
 
 HEADER = (  # of a file of the app
     "Timecode,BlendShapeCount,EyeBlinkLeft,EyeLookDownLeft,EyeLookInLeft,EyeLookOutLeft,EyeLookUpLeft,EyeSquintLeft,"

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from facet.tracker.errors import ConfigError, SinkError
+from facet.tracker.outputs.logs import LOGS, open_log
+from facet.tracker.outputs.record import columns, frame_record, rows
+from facet.tracker.outputs.record_log import TextTable
+from facet.tracker.outputs.tables import GROUP_ROWS
+from facet.tracker.types import Frame
 
 from tests.render.heads import egg, place
-from tracker.errors import ConfigError, SinkError
-from tracker.outputs.logs import LOGS, open_log
-from tracker.outputs.record import columns, frame_record, rows
-from tracker.outputs.record_log import TextTable
-from tracker.outputs.tables import GROUP_ROWS
-from tracker.types import Frame
 
 NAMES = ("eyeBlinkLeft", "jawOpen")
 HEAD = egg()

@@ -8,22 +8,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from facet.tracker.arkit import ArkitBlendshapes
+from facet.tracker.errors import ConfigError, SinkError
+from facet.tracker.morphable import load_face_model
+from facet.tracker.outputs.avatar import KEPT_S, Numbers, gaze_deg, quaternion
+from facet.tracker.outputs.openseeface import features, openseeface_packets
+from facet.tracker.outputs.osc import BUNDLE_BYTES, osc_message
+from facet.tracker.outputs.receiver import Scheme
+from facet.tracker.outputs.senders import SCHEMES, open_sender, parse_receiver, scheme_table
+from facet.tracker.outputs.udp import REFUSED_S, udp
+from facet.tracker.outputs.vmc import vmc_packets
+from facet.tracker.pose import rotation_from_angles
+from facet.tracker.types import Frame
+from facet.tracker.weights import ROOT
 from pythonosc.osc_bundle import OscBundle
 
 from tests.render.heads import egg, place
-from tracker.arkit import ArkitBlendshapes
-from tracker.errors import ConfigError, SinkError
-from tracker.morphable import load_face_model
-from tracker.outputs.avatar import KEPT_S, Numbers, gaze_deg, quaternion
-from tracker.outputs.openseeface import features, openseeface_packets
-from tracker.outputs.osc import BUNDLE_BYTES, osc_message
-from tracker.outputs.receiver import Scheme
-from tracker.outputs.senders import SCHEMES, open_sender, parse_receiver, scheme_table
-from tracker.outputs.udp import REFUSED_S, udp
-from tracker.outputs.vmc import vmc_packets
-from tracker.pose import rotation_from_angles
-from tracker.types import Frame
-from tracker.weights import ROOT
 
 HEAD = egg()
 ANGLES = [(0, 0, 0), (30, 0, 0), (-60, 10, 5), (20, -30, 40), (0, 45, -170), (85, 5, 60)]

@@ -1,10 +1,10 @@
 """What VRChat gets, read by another library."""
 
 import pytest
+from facet.tracker.outputs.vrchat import v2_parameters
 from pythonosc.osc_bundle import OscBundle
 
 from tests.tracker.outputs.clip import GONE, first_face, logged_gaze_deg, received
-from tracker.outputs.vrchat import v2_parameters
 
 FLAGS = {f"/avatar/parameters/{name}TrackingActive" for name in ("Eye", "Expression", "Lip")}
 

@@ -8,16 +8,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from facet.tracker.errors import ConfigError, SinkError
+from facet.tracker.outputs import vts
+from facet.tracker.outputs.record import frame_record
+from facet.tracker.outputs.senders import open_sender
+from facet.tracker.types import Frame
 
 from tests.arkit import ARKIT
 from tests.tracker.outputs.clip import GONE, about, clip, face_at, first_face, logged_gaze_deg, logged_rotation
 from tests.tracker.outputs.vtube_studio import StandIn
 from tests.waiting import wait_until
-from tracker.errors import ConfigError, SinkError
-from tracker.outputs import vts
-from tracker.outputs.record import frame_record
-from tracker.outputs.senders import open_sender
-from tracker.types import Frame
 
 FRAME = Frame(0, 0.0, np.zeros((480, 640, 3), np.uint8))
 

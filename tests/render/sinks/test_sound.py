@@ -10,13 +10,13 @@ import threading
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from facet.render.sinks.video import open_video_sink
+from facet.tracker.errors import SinkError
+from facet.tracker.sources import open_source
+from facet.tracker.types import Frame
 
-from render.video import open_video_sink
 from tests.clips import ffmpeg, frame_times
 from tests.conftest import material
-from tracker.errors import SinkError
-from tracker.source import open_source
-from tracker.types import Frame
 
 FLASH = r"drawbox=c=white:t=fill:enable='gte(t\,0.5)*lt(mod(t\,1)\,0.1)'"
 BEEP = "aevalsrc='0.8*sin(2*PI*1000*t)*gte(t,0.5)*lt(mod(t,1),0.1)':d=4:s=44100"

@@ -12,9 +12,12 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from facet.render.sinks import video
+from facet.render.sinks.video import OutputConfig, VideoSink, bgr_to_i420, open_video_sink
+from facet.tracker.errors import SinkError, SourceError
+from facet.tracker.sources import open_source
+from facet.tracker.types import Frame
 
-from render import video
-from render.video import OutputConfig, VideoSink, bgr_to_i420, open_video_sink
 from tests.clips import (
     CLICK_S,
     HEIGHT,
@@ -29,9 +32,6 @@ from tests.clips import (
     numbered_image,
 )
 from tests.conftest import ROOT, material
-from tracker.errors import SinkError, SourceError
-from tracker.source import open_source
-from tracker.types import Frame
 
 NTSC = 1001 / 30000
 
@@ -225,9 +225,9 @@ def test_an_exception_leaves_a_playable_file(tmp_path):
 
 WRITE_FOR_EVER = """
 import itertools, sys, time
-from render.video import open_video_sink
+from facet.render.sinks.video import open_video_sink
 from tests.clips import HEIGHT, WIDTH, numbered_image
-from tracker.types import Frame
+from facet.tracker.types import Frame
 with open_video_sink(sys.argv[1], size_wh=(WIDTH, HEIGHT), fps=30.0, source_path=sys.argv[2], read_to_end=bool) as sink:
     for index in itertools.count():
         sink.write(numbered_image(index % 256), Frame(index, index / 30, numbered_image(0)))
@@ -258,9 +258,9 @@ def test_ctrl_c_in_a_terminal_leaves_a_playable_file_with_sound(clip, tmp_path):
 WRITE_ON_A_FULL_DISK = """
 import resource, sys
 import numpy as np
-from render.video import OutputConfig, open_video_sink
-from tracker.errors import SinkError
-from tracker.types import Frame
+from facet.render.sinks.video import OutputConfig, open_video_sink
+from facet.tracker.errors import SinkError
+from facet.tracker.types import Frame
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3), np.uint8)
 try:

@@ -1,9 +1,9 @@
 """Whole files and cut ones, in the containers that videos come in."""
 
 import pytest
+from facet.tracker.sources.container import ends_early
 
 from tests.clips import ffmpeg, make_clip
-from tracker.container import ends_early
 
 OPTIONS = {
     "mp4": (), "faststart.mp4": ("-movflags", "+faststart"), "fragments.mp4": ("-movflags", "frag_keyframe+empty_moov"),

@@ -6,17 +6,17 @@ import numpy as np
 import pygltflib
 import pytest
 import trimesh
+from facet.render.geometry import geometry_of
+from facet.render.sinks import animation
+from facet.render.sinks.animation import GONE_S, AnimationExport
+from facet.tracker.errors import RenderError, SinkError
+from facet.tracker.morphable import load_face_model
+from facet.tracker.types import Frame
+from facet.tracker.weights import ROOT
 
-from render import animation
-from render.animation import GONE_S, AnimationExport
-from render.geometry import geometry_of
 from tests.arkit import ARKIT
 from tests.render.heads import place
 from tests.tracker.outputs.clip import about
-from tracker.errors import RenderError, SinkError
-from tracker.morphable import load_face_model
-from tracker.types import Frame
-from tracker.weights import ROOT
 
 MODEL = load_face_model(ROOT / "weights" / "face_model.npz")
 GEOMETRY = geometry_of(MODEL)

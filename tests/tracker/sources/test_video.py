@@ -7,11 +7,11 @@ import threading
 
 import numpy as np
 import pytest
+from facet.tracker.errors import SourceError
+from facet.tracker.sources import SourceConfig, open_source
 
 from tests.clips import HEIGHT, WIDTH, ffmpeg, frame_times, make_clip, number_of
 from tests.conftest import material
-from tracker.errors import SourceError
-from tracker.source import SourceConfig, open_source
 
 NTSC = 1001 / 30000
 

@@ -4,9 +4,9 @@ import threading
 import time
 
 import pytest
+from facet.tracker.sources.prefetch import prefetch
 
 from tests.waiting import wait_until
-from tracker.prefetch import prefetch
 
 
 def test_everything_in_order():

@@ -7,10 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
-from render.image import ImageSink, folder_targets, frame_targets
-from tracker.errors import SinkError
-from tracker.types import Frame
+from facet.render.sinks.image import ImageSink, folder_targets, frame_targets
+from facet.tracker.errors import SinkError
+from facet.tracker.types import Frame
 
 PICTURE = np.full((4, 6, 3), (10, 120, 240), np.uint8)
 
@@ -193,6 +192,6 @@ def test_a_large_picture_is_encoded_on_its_way_to_the_disk(tmp_path, monkeypatch
     picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     with ImageSink(tmp_path / "small") as sink:
         expected = sink.write(picture, frame(name)).read_bytes()
-    monkeypatch.setattr("render.image.LARGE_BYTES", 0)
+    monkeypatch.setattr("facet.render.sinks.image.LARGE_BYTES", 0)
     with ImageSink(tmp_path / "large") as sink:
         assert sink.write(picture, frame(name)).read_bytes() == expected

@@ -12,14 +12,14 @@ import time
 import cv2
 import numpy as np
 import pytest
+from facet.tracker.errors import SourceError
+from facet.tracker.sources import SourceConfig, open_source
+from facet.tracker.sources import stream as source_stream
 
 from tests.clips import HEIGHT, WIDTH, ffmpeg, make_clip, number_of, numbered_image
 from tests.conftest import ROOT
 from tests.servers import play_rtsp, serving
 from tests.waiting import wait_until
-from tracker import source_stream
-from tracker.errors import SourceError
-from tracker.source import SourceConfig, open_source
 
 MULTIPART = "HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n"
 CHUNKED = MULTIPART + "Transfer-Encoding: chunked\r\n\r\n"

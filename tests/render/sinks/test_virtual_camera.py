@@ -6,9 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
-from render.virtual_camera import VirtualCamera
-from tracker.errors import ConfigError, SinkError
+from facet.render.sinks.virtual_camera import VirtualCamera
+from facet.tracker.errors import ConfigError, SinkError
 
 
 class Device:

@@ -8,16 +8,16 @@ import time
 import cv2
 import numpy as np
 import pytest
+from facet.render.cpu.renderer import CpuRenderer
+from facet.render.geometry import geometry_of
+from facet.render.hud import FrameRate, hud_line, lay_over, text_picture
+from facet.render.sinks.window import NOTE_S, CvWindow, GlWindow, open_window
+from facet.tracker.errors import RenderError
 
-from render.cpu import CpuRenderer
-from render.geometry import geometry_of
-from render.hud import FrameRate, hud_line, lay_over, text_picture
-from render.window import NOTE_S, CvWindow, GlWindow, open_window
 from tests.conftest import ROOT
 from tests.program import camera_command, playable_frames, records
 from tests.render.heads import egg, place
 from tests.render.x_window import ask_to_close, press, screenshot, show_again
-from tracker.errors import RenderError
 
 HEAD = egg(20, 24)
 GEOMETRY = geometry_of(HEAD)
@@ -132,7 +132,7 @@ def test_help_comes_and_goes(opened):
 def test_a_status_stays_and_a_note_goes(opened, monkeypatch):
     window, _, screen = opened
     now_s = [100.0]
-    monkeypatch.setattr("render.window.time.monotonic", lambda: now_s[0])
+    monkeypatch.setattr("facet.render.sinks.window.time.monotonic", lambda: now_s[0])
     before = [0]
 
     def settled(low, high=np.inf):
@@ -275,7 +275,7 @@ def test_frame_rate(monkeypatch):
     rate = FrameRate()
     assert rate.fps == 0
     times = iter(np.arange(100) / 25)
-    monkeypatch.setattr("render.hud.time.perf_counter", lambda: next(times))
+    monkeypatch.setattr("facet.render.hud.time.perf_counter", lambda: next(times))
     rate.tick()
     assert rate.fps == 0
     for _ in range(60):

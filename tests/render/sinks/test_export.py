@@ -9,16 +9,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from facet.render.geometry import geometry_of
+from facet.render.sinks.export import MeshExport, export_targets, head_of
+from facet.render.unwrap import SIDE_PX, seen_share
+from facet.tracker.errors import RenderError, SinkError
+from facet.tracker.morphable import load_face_model, project
+from facet.tracker.types import Frame
+from facet.tracker.weights import ROOT
 
-from render.export import MeshExport, export_targets, head_of
-from render.geometry import geometry_of
-from render.unwrap import SIDE_PX, seen_share
 from tests.arkit import ARKIT
 from tests.render.heads import place
-from tracker.errors import RenderError, SinkError
-from tracker.morphable import load_face_model, project
-from tracker.types import Frame
-from tracker.weights import ROOT
 
 MODEL = load_face_model(ROOT / "weights" / "face_model.npz")
 GEOMETRY = geometry_of(MODEL)

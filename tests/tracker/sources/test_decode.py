@@ -6,11 +6,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from facet.tracker.errors import SourceError
+from facet.tracker.sources import open_source
 
 from tests.clips import HEIGHT, WIDTH, ffmpeg, make_clip, number_of
 from tests.conftest import material
-from tracker.errors import SourceError
-from tracker.source import open_source
 
 long = pytest.mark.long  # members of a kind of which another one is always tested
 MOVING = "testsrc2=s={size}:r=50:d=0.4"  # two fields of one frame differ

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import pillow_heif
 import pytest
+from facet.tracker.errors import SourceError
+from facet.tracker.sources import SourceConfig, open_source
+from facet.tracker.sources.images import read_image
 from PIL import Image
 
 from tests.clips import make_clip, number_of, numbered_image
 from tests.conftest import ROOT, material
-from tracker.errors import SourceError
-from tracker.source import SourceConfig, open_source
-from tracker.source_images import read_image
 
 pillow_heif.register_heif_opener()
 
@@ -338,7 +338,7 @@ def test_the_size_of_every_format_is_known_before_it_is_decoded(tmp_path, suffix
 
 PEAK = """
 import resource, sys
-from tracker.source_images import read_image
+from facet.tracker.sources.images import read_image
 read_image(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 image = read_image(sys.argv[2])

@@ -11,12 +11,12 @@ import time
 import cv2
 import numpy as np
 import pytest
+from facet.tracker.errors import SourceError
+from facet.tracker.sources import SourceConfig, list_cameras, open_source
 
 from tests.clips import HEIGHT, WIDTH, ffmpeg, make_clip, number_of, numbered_image
 from tests.conftest import ROOT
 from tests.waiting import wait_until
-from tracker.errors import SourceError
-from tracker.source import SourceConfig, list_cameras, open_source
 
 
 @pytest.fixture(scope="module")
@@ -422,8 +422,8 @@ def test_other_schemes_are_refused():
 READ_RAW = """
 import sys
 from tests.clips import number_of
-from tracker.errors import SourceError
-from tracker.source import SourceConfig, open_source
+from facet.tracker.errors import SourceError
+from facet.tracker.sources import SourceConfig, open_source
 try:
     with open_source("-", SourceConfig(size=sys.argv[1], fps=25.0)) as source:
         for frame in source:
