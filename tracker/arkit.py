@@ -12,6 +12,18 @@ import numpy as np
 
 ONE_IN_ARKIT = ("browInnerUp", "cheekPuff")  # the face model moves their sides by themselves
 SIDES = {"_L": "Left", "_R": "Right"}
+_BOTH = ("Left", "Right")
+_EYE = ("eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint", "eyeWide")
+NAMES = (
+    *(name + side for side in _BOTH for name in _EYE),
+    *("jawForward", "jawLeft", "jawRight", "jawOpen"),
+    *("mouthClose", "mouthFunnel", "mouthPucker", "mouthLeft", "mouthRight"),
+    *(f"mouth{name}{side}" for name in ("Smile", "Frown", "Dimple", "Stretch") for side in _BOTH),
+    *("mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper"),
+    *(f"mouth{name}{side}" for name in ("Press", "LowerDown", "UpperUp") for side in _BOTH),
+    *("browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight"),
+    *("cheekPuff", "cheekSquintLeft", "cheekSquintRight", "noseSneerLeft", "noseSneerRight", "tongueOut"),
+)  # ARKit's 52, in the order of the app Live Link Face
 
 
 def arkit_name(name: str) -> str:

@@ -114,6 +114,10 @@ class Reading:
         _read(self._weights, answer, self._rest, reader.gain, reader.matrix, reader.known, reader.told, reader.opposite)
         return self._weights.astype(np.float32)
 
+    def relearn(self) -> None:
+        """Take the face for at rest from the next frame on: what was learnt so far no longer counts."""
+        self._frames = -FIRST_FRAMES
+
 
 @njit(nogil=True)
 def _learn_rest(rest, answer, usual, farthest, frames):

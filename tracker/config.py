@@ -88,6 +88,9 @@ def to_toml(config) -> str:
             if dataclasses.is_dataclass(value):
                 nested.append((field.name, value))
                 continue
+            if isinstance(value, dict) and all(map(dataclasses.is_dataclass, value.values())):
+                nested += [(f"{field.name}.{key}", entry) for key, entry in value.items()]
+                continue
             text = f"# {field.name} = (not set)" if value is None else f"{field.name} = {_toml_value(value)}"
             meaning = getattr(hints[field.name], "__metadata__", ())
             lines.append("  # ".join((text, *meaning)))
@@ -180,6 +183,10 @@ def _convert(kind, value, where: str):
         if not isinstance(value, dict):
             raise ConfigError(f"{where} must be a table, got {_shown(value)}")
         return {key: _convert(typing.get_args(kind)[1], entry, f"{where}.{key}") for key, entry in value.items()}
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} must be a table, got {_shown(value)}")
+        return _build(kind, value, where)
     if type(value) in (int, float) and not abs(value) <= LARGEST:  # nor is nan
         raise ConfigError(f"{where} must be a number between -{LARGEST:.0e} and {LARGEST:.0e}, got another")
     if kind is float and type(value) is int:

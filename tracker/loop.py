@@ -197,6 +197,10 @@ class FaceTracker:
         """Run the detector in the next frame and start all tracks anew."""
         self._wants_detection = True
 
+    def relearn_rest(self) -> None:
+        """Learn anew what each face answers at rest, from the next frames, in which it should be at rest."""
+        self._tracks.relearn_rest()
+
     def track(self, image: np.ndarray, time_s: float | None = None) -> tuple[FaceTrack, ...]:
         """Track the faces of an image.
 

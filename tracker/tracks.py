@@ -244,6 +244,12 @@ class Tracks:
         for slot in self._slots:
             slot.seen = None  # after a cut the place says nothing
 
+    def relearn_rest(self) -> None:
+        """Begin anew with what the faces, the lost ones too, answer at rest."""
+        for slot in self._slots:
+            if slot.reading is not None:
+                slot.reading.relearn()
+
     def forget(self, time_s: float) -> None:
         """Drop the lost ones that stayed away too long."""
         self._slots = [

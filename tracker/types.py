@@ -160,12 +160,19 @@ class FaceTrack:
     blendshapes: dict[str, float] = field(default_factory=dict)  # by ARKit's names, [0, 1]
     vertices: np.ndarray | None = None  # (N, 3) float32, image px; only when asked for
     heads: Mapping[str, np.ndarray] = field(default_factory=dict)  # the network's other heads by name, (n,) float32
+    # the pose in the image where `pose` and `translation_mm` count from a centre that was set; None where none was
+    uncentred: Pose | None = None
 
     def __post_init__(self):
         _check("FaceTrack.model_to_image", self.model_to_image, (3, 4))
         _check("FaceTrack.landmarks", self.landmarks, (68, 3))
         if self.irises is not None:
             _check("FaceTrack.irises", self.irises, (2, 3))
+
+    @property
+    def image_pose(self) -> Pose:
+        """The pose that goes with the landmarks in the image, whether or not a centre was set."""
+        return self.pose if self.uncentred is None else self.uncentred
 
     @property
     def box(self) -> tuple[float, float, float, float]:

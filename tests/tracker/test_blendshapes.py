@@ -80,6 +80,17 @@ def test_a_face_whose_rest_differs_comes_to_rest(reader):
     assert smiling[SMILE_R] == pytest.approx(0.7, abs=0.06)
 
 
+def test_rest_is_learnt_anew_within_a_second_when_asked_for(reader):
+    own = answer() + np.float32(0.1)
+    reading = reader.start()
+    for _ in range(900):  # a frown that was taken for rest, in part
+        reading(answer(browDown_L=1.0))
+    first = reading(own)
+    reading.relearn()
+    again = [reading(own) for _ in range(30)][-1]
+    assert first[SMILE_L] > 0.05 and again[[WIDE, JAW, SMILE_L, SMILE_R]].max() < 0.02
+
+
 @pytest.mark.parametrize("name", ["browDown_L", "jawOpen", "mouthSmile_R"])
 def test_what_is_held_is_hardly_taken_for_rest(reader, name):
     reading, held, k = reader.start(), answer(**{name: 1.0}), NAMES.index(name)

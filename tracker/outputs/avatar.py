@@ -60,6 +60,18 @@ def quaternion(rotation: np.ndarray) -> np.ndarray:
     return row if row[3] >= 0 else -row
 
 
+def turned_part(rotation: np.ndarray, share: float) -> np.ndarray:
+    """A rotation, (3, 3), about the same axis by a share of the angle."""
+    *axis, w = quaternion(rotation).tolist()
+    axis, angle = np.array(axis), 2 * np.arccos(min(w, 1.0))
+    length = np.linalg.norm(axis)
+    if length < 1e-9:
+        return np.eye(3)
+    x, y, z = axis / length
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + np.sin(share * angle) * cross + (1 - np.cos(share * angle)) * cross @ cross  # Rodrigues
+
+
 class Numbers:
     """Numbers from 0 for faces; each stays with its face, and is free again `KEPT_S` after the face was last seen."""
 
@@ -103,7 +115,7 @@ class OneFace:
 
 
 class Moved:
-    """How far a head has moved from where it was first seen."""
+    """How far a head has moved from where it was first seen, or from the centre where one was set."""
 
     def __init__(self):
         self._id: int | None = None
@@ -113,7 +125,9 @@ class Moved:
         """(3,) mm: to the subject's left, up, towards the camera; zeros where its place is not known."""
         if face.translation_mm is None:
             return np.zeros(3)
-        if face.id != self._id:
+        if face.uncentred is not None:  # its place is told from a centre already
+            self._id, self._start = face.id, np.zeros(3)
+        elif face.id != self._id:
             self._id, self._start = face.id, face.translation_mm
         return (face.translation_mm - self._start).astype(float) * (1, 1, -1)
 

@@ -10,24 +10,15 @@ import math
 import struct
 from collections.abc import Iterator, Sequence
 
+from facet.tracker import arkit
 from facet.tracker.outputs.avatar import OneFace, gaze_deg, head_angles_deg
 from facet.tracker.types import FaceTrack, Frame
 
 VERSION, RATE = 6, 60  # frame numbers count 1/60 s, whatever the rate of the source
 SUBJECT = "facet"
 DEVICE = "00000000-0000-4000-8000-000000FACE70"  # 36 characters: readers cut at fixed offsets
-EYE = ("EyeBlink", "EyeLookDown", "EyeLookIn", "EyeLookOut", "EyeLookUp", "EyeSquint", "EyeWide")
 SIDES = ("Left", "Right")
-SHAPES = (
-    *(name + side for side in SIDES for name in EYE),
-    *("JawForward", "JawLeft", "JawRight", "JawOpen"),
-    *("MouthClose", "MouthFunnel", "MouthPucker", "MouthLeft", "MouthRight"),
-    *(f"Mouth{name}{side}" for name in ("Smile", "Frown", "Dimple", "Stretch") for side in SIDES),
-    *("MouthRollLower", "MouthRollUpper", "MouthShrugLower", "MouthShrugUpper"),
-    *(f"Mouth{name}{side}" for name in ("Press", "LowerDown", "UpperUp") for side in SIDES),
-    *("BrowDownLeft", "BrowDownRight", "BrowInnerUp", "BrowOuterUpLeft", "BrowOuterUpRight"),
-    *("CheekPuff", "CheekSquintLeft", "CheekSquintRight", "NoseSneerLeft", "NoseSneerRight", "TongueOut"),
-)  # ARKit's blendshapes
+SHAPES = tuple(name[0].upper() + name[1:] for name in arkit.NAMES)
 NAMES = (
     *SHAPES,
     *(part + angle for part in ("Head", "LeftEye", "RightEye") for angle in ("Yaw", "Pitch", "Roll")),

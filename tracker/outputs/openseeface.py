@@ -72,7 +72,7 @@ def face_packet(frame: Frame, face: FaceTrack, number: int, now_s: float) -> byt
         *_angles_deg(rotation),
         *((height / 2 - nose_y) / unit_px, (width / 2 - nose_x) / unit_px, -width / unit_px),
     )
-    in_head = head_points(face.landmarks, pose.rotation, unit_px)
+    in_head = head_points(face.landmarks, face.image_pose.rotation, unit_px)
     eyes = np.array([_eye(in_head, weights, *eye) for eye in EYES])
     solid = np.concatenate([in_head[ORDER], eyes[:, 0], eyes[:, 1]])
     flat = np.concatenate([face.landmarks[ORDER, :2], _to_image(eyes[:, 0], face, unit_px)]) - 0.5
@@ -134,5 +134,5 @@ def _eye(in_head: np.ndarray, weights: dict[str, float], side: str, *corners: in
 
 def _to_image(points: np.ndarray, face: FaceTrack, unit_px: float) -> np.ndarray:
     """Points of its head, (n, 3), in the image, (n, 2) px."""
-    turned = (points * TO_ITS_HEAD) @ face.pose.rotation.T * unit_px
+    turned = (points * TO_ITS_HEAD) @ face.image_pose.rotation.T * unit_px
     return face.landmarks[30, :2] + turned[:, :2] * (1, -1)

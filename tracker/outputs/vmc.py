@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from facet.tracker.outputs.avatar import NOT_TRACKED, Moved, OneFace, Weights, gaze_deg, quaternion
+from facet.tracker.outputs.avatar import NOT_TRACKED, Moved, OneFace, Weights, gaze_deg, quaternion, turned_part
 from facet.tracker.outputs.osc import osc_bundles, osc_message
 from facet.tracker.pose import rotation_from_angles
 from facet.tracker.types import FaceTrack, Frame
@@ -78,18 +78,6 @@ def _body(face: FaceTrack, moved_mm: np.ndarray) -> Iterator[bytes]:
     yield _bone("Head", neck.T @ face.pose.rotation)
     for side in ("Left", "Right"):
         yield _bone(f"{side}Eye", rotation_from_angles(*gaze_deg(face.blendshapes, side), 0.0))
-
-
-def turned_part(rotation: np.ndarray, share: float) -> np.ndarray:
-    """A rotation, (3, 3), about the same axis by a share of the angle."""
-    *axis, w = quaternion(rotation).tolist()
-    axis, angle = np.array(axis), 2 * np.arccos(min(w, 1.0))
-    length = np.linalg.norm(axis)
-    if length < 1e-9:
-        return np.eye(3)
-    x, y, z = axis / length
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + np.sin(share * angle) * cross + (1 - np.cos(share * angle)) * cross @ cross  # Rodrigues
 
 
 def _blendshapes(weights: dict[str, float], names: str) -> dict[str, float]:

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from facet.tracker.outputs.vmc import turned_part, vrm_presets
+from facet.tracker.outputs.avatar import turned_part
+from facet.tracker.outputs.vmc import vrm_presets
 from pythonosc.osc_bundle import OscBundle
 
 from tests.tracker.outputs.clip import GONE, about, first_face, logged_gaze_deg, logged_rotation, received
