@@ -8,6 +8,7 @@ from typing import Annotated
 
 import cv2
 import numpy as np
+
 from facet.detect.postprocess import best_boxes, decode
 from facet.detect.priors import make_priors
 from facet.tracker.errors import WeightsError

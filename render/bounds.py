@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from facet.tracker.morphable import MorphableModel
 
 BLOCK_MM = 25.0  # the smaller, the closer the bounds lie and the more there is to add up

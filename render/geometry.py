@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from facet.tracker.compiling import njit
 from facet.tracker.morphable import MorphableModel
 

@@ -6,6 +6,7 @@ A capsule is a row of nine float32: x0, y0, x1, y1 (image px), radius (px), B, G
 from __future__ import annotations
 
 import numpy as np
+
 from facet.render.geometry import NOSE, Geometry
 from facet.tracker.compiling import njit
 from facet.tracker.types import FaceTrack

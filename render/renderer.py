@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+
 from facet.render.cpu.renderer import CpuRenderer
 from facet.render.geometry import Geometry, geometry_of
 from facet.render.sample import sample_face

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from facet.render.geometry import Geometry
 from facet.tracker.types import FaceTrack, Pose, Roi, TrackState
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from facet.render.geometry import Geometry, lit_colours, vertex_normals
 from facet.tracker.compiling import njit
 from facet.tracker.errors import RenderError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+
 from facet.render.cpu.raster import rasterise_values
 from facet.render.geometry import Geometry, vertex_normals
 

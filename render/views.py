@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
 from facet.render.geometry import Geometry
 from facet.render.overlay import axes, landmarks, pose_box
 from facet.render.surface import SURFACE_VIEWS

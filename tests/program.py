@@ -54,6 +54,7 @@ import sys
 sys.argv[0] = "app.py"
 import app
 import time
+from facet import assembly
 from facet.tracker.sources import open_source
 from tests.tracker.sources.test_live import LoopedFile
 
@@ -62,7 +63,7 @@ class Camera(LoopedFile):
         time.sleep(0.03)
         return super().read()
 
-app.open_source = lambda spec, *rest, **named: open_source(
+assembly.open_source = lambda spec, *rest, **named: open_source(
     spec, *rest, **named, capture_factory=lambda index: Camera({clip!r}, frames={frames!r}))
 app.leave(app.main(sys.argv[1:]))
 """

@@ -17,15 +17,15 @@ import time
 import cv2
 import numpy as np
 import pytest
-from facet.tracker.errors import SinkError
-from facet.tracker.types import Frame
 
 from app import main, save_snapshot
+from facet.tracker.errors import SinkError
+from facet.tracker.types import Frame
 from tests.arkit import ARKIT
 from tests.clips import ffmpeg
 from tests.conftest import ROOT, material
 from tests.program import APP, PARTIAL_LOG, assert_one_line, interrupted_run, records, run
-from tests.render.test_animation import read, turned
+from tests.render.sinks.test_animation import read, turned
 from tests.tracker.outputs.clip import logged_rotation
 
 

@@ -19,9 +19,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from facet.tracker.types import Frame
 
-from app import PATIENCE_S, EvenDelay
+from facet.interrupts import PATIENCE_S
+from facet.pacing import EvenDelay
+from facet.tracker.types import Frame
 from tests.clips import ffmpeg
 from tests.conftest import ROOT
 from tests.program import (

@@ -16,7 +16,7 @@ from typing import get_type_hints
 import numpy as np
 import pytest
 
-from app import AppConfig
+from facet.settings import AppConfig
 from tests import fuzz
 from tests.conftest import ROOT
 from tests.program import APP, playable_frames, records

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+import app
+from facet import keys, pacing
 from facet.render.views import VIEWS
 from facet.tracker.errors import SinkError
 from facet.tracker.stages import Stages
 from facet.tracker.types import Frame
-
-import app
 
 FRAME = Frame(7, 0.25, np.zeros((4, 4, 3), np.uint8), source="clip.mp4")
 
@@ -34,7 +35,8 @@ def clock(monkeypatch):
 
 def notices(senders=(), enabled=True, max_faces=4):
     tracker = SimpleNamespace(left_out=False)
-    return tracker, app.Notices(tracker, max_faces, senders, app.Progress(None, enabled=False), enabled)
+    print_line = app.report if enabled else lambda line: None
+    return tracker, app.Notices(tracker, max_faces, senders, print_line)
 
 
 def test_faces_that_are_left_out_are_reported_once(clock, capsys):
@@ -72,7 +74,7 @@ def test_quiet_prints_no_notice(clock, capsys):
 
 
 def test_the_help_names_every_view_with_its_digit():
-    text = "   ".join(app.KEYS_HELP)
+    text = "   ".join(keys.KEYS_HELP)
     for digit, view in enumerate(VIEWS, start=1):
         assert f"{digit} {view}" in text.split("   ")
 
@@ -81,7 +83,7 @@ def test_latency_of_a_live_frame_counts_from_its_capture(clock):
     stages, tracker = Stages(), SimpleNamespace(detected=False)
     stages.add("draw", 0, 4_000_000)
     live = Frame(0, 0.0, FRAME.image, captured_s=clock.now_s - 0.030)
-    assert app.latency_ms(live, tracker, stages) == pytest.approx(34)
+    assert pacing.latency_ms(live, tracker, stages) == pytest.approx(34)
 
 
 def test_latency_of_a_file_does_not_hold_its_pacing():
@@ -90,8 +92,8 @@ def test_latency_of_a_file_does_not_hold_its_pacing():
     stages.add("step", 0, 2_000_000)
     stages.add("step_detect", 0, 9_000_000)
     stages.add("draw", 0, 4_000_000)
-    assert app.latency_ms(FRAME, SimpleNamespace(detected=False), stages) == pytest.approx(6)
-    assert app.latency_ms(FRAME, SimpleNamespace(detected=True), stages) == pytest.approx(13)
+    assert pacing.latency_ms(FRAME, SimpleNamespace(detected=False), stages) == pytest.approx(6)
+    assert pacing.latency_ms(FRAME, SimpleNamespace(detected=True), stages) == pytest.approx(13)
 
 
 class Window:
@@ -120,36 +122,37 @@ def source(still=False):
 
 
 def test_a_pause_is_shown_until_it_ends(monkeypatch):
-    monkeypatch.setattr("app.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("facet.keys.time.sleep", lambda seconds: None)
     window = Window(["space"], [], ["space"])
-    assert app.handle_keys(window, None, None, source(), FRAME)
+    assert keys.handle_keys(window, None, None, source(), FRAME)
     assert window.shown == ["paused, space: go on"] * 2 and window.status == ""
 
 
 def test_an_image_says_how_to_go_on(monkeypatch):
-    monkeypatch.setattr("app.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("facet.keys.time.sleep", lambda seconds: None)
     window = Window([], ["space"])
-    assert app.handle_keys(window, None, None, source(still=True), FRAME)
+    assert keys.handle_keys(window, None, None, source(still=True), FRAME)
     assert window.shown == ["space: next image"] and window.status == ""
 
 
 def test_a_snapshot_is_shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     window = Window(["s"])
-    app.handle_keys(window, None, None, source(), FRAME)
+    keys.handle_keys(window, None, None, source(), FRAME)
     (path,) = tmp_path.iterdir()
     assert window.notes == [f"saved {path.name}"]
 
 
-def test_a_snapshot_that_fails_is_shown(monkeypatch, capsys):
+def test_a_snapshot_that_fails_is_shown(monkeypatch):
     def full(*_, **__):
         raise SinkError("facet.png: cannot be written (No space left on device)")
 
-    monkeypatch.setattr("app.write_image", full)
+    monkeypatch.setattr("facet.keys.write_image", full)
     window = Window(["s"])
-    assert app.handle_keys(window, None, None, source(), FRAME)
+    lines = []
+    assert keys.handle_keys(window, None, None, source(), FRAME, lines.append)
     assert window.notes == ["the snapshot could not be written"]
-    assert "No space left" in capsys.readouterr().err
+    assert len(lines) == 1 and "No space left" in lines[0]
 
 
 @pytest.mark.parametrize(("compiling", "watched"), [(True, True), (True, False), (False, True)])

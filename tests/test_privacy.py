@@ -15,7 +15,8 @@ from tests.conftest import ROOT
 from tests.program import APP
 
 PLAIN = "import onnxruntime"
-LIBRARY = "from facet.detect import open_detector; from facet.tracker import FaceTracker; FaceTracker.open(open_detector())"
+IMPORTS = "from facet.detect import open_detector; from facet.tracker import FaceTracker"
+LIBRARY = f"{IMPORTS}; FaceTracker.open(open_detector())"
 AFTER_THE_HOST = "import os; os.environ['ORT_DISABLE_TELEMETRY'] = '1'; import onnxruntime; import facet.tracker"
 
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from facet.tracker.outputs.senders import SCHEMES
 
+from facet.tracker.outputs.senders import SCHEMES
 from tests.conftest import ROOT
 
 FILES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]

@@ -11,7 +11,6 @@ import subprocess
 import sys
 
 from facet.tracker.outputs.senders import SCHEMES
-
 from tests.conftest import ROOT
 from tests.program import APP, records
 from tests.tracker.outputs.vtube_studio import StandIn

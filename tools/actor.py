@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from facet.tracker.morphable import MorphableModel
 
+from facet.tracker.morphable import MorphableModel
 from tools.raster import mix, rasterise, vertex_normals
 
 NECK = ((0, -95, -8), (56, 110, 52))  # middle and radii of an ellipsoid, mm

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from facet.tracker.crop import CropSpec, cut, roi_from_landmarks
 from facet.tracker.expression import ExpressionSolver
 from facet.tracker.files import new_file
@@ -21,7 +22,6 @@ from facet.tracker.mirror import Mirror
 from facet.tracker.morphable import MorphableModel
 from facet.tracker.regressor import Regressor
 from facet.tracker.weights import MANIFEST_NAME, ROOT, find_entry
-
 from tools.data import material, rendered
 from tools.evaluation import crops, people
 from tools.manifest import describe, update_manifest

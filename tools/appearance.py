@@ -16,9 +16,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from facet.tracker import appearance
 from facet.tracker.files import new_file
-
 from tools.manifest import describe, update_manifest
 
 FACES = Path(os.environ.get("FACET_MATERIAL", "../shared")) / "faces"

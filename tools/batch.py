@@ -200,7 +200,7 @@ def files_to_track(files: Sequence[str], folder: str, with_video: bool, options:
     ConfigError
         Where an output would replace an input, an existing file or another output, or an option names an output too.
     """
-    from app import parse_args  # takes half a second
+    from facet.options import parse_args  # takes half a second
 
     given = parse_args(["-f", "-", *options])
     if given.file != "-" or given.output or given.log:

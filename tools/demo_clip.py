@@ -15,12 +15,12 @@ from pathlib import Path
 import cv2
 import imageio_ffmpeg
 import numpy as np
+
 from facet.tracker.arkit import arkit_name
 from facet.tracker.morphable import load_face_model
 from facet.tracker.pose import camera_from_pose, rotation_from_angles
 from facet.tracker.types import Pose
 from facet.tracker.weights import ROOT, find_entry, load_arrays
-
 from tools.actor import Actor, Look
 from tools.data import material
 

@@ -13,13 +13,14 @@ import json
 import sys
 from pathlib import Path
 
+from app import write_line
+from facet.checks import input_files
 from facet.detect import open_detector
+from facet.settings import AppConfig
 from facet.tracker.config import load_config
 from facet.tracker.errors import ConfigError, FaceTrackError
 from facet.tracker.files import check_targets, new_file
 from facet.tracker.sources import open_source
-
-from app import AppConfig, input_files, write_line
 
 
 def detect_all(

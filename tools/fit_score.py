@@ -14,11 +14,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.optimize import minimize
+
 from facet.detect import DetectorConfig, open_detector
 from facet.tracker.looks import LEAST_DOUBT, SPREAD_UNIT
 from facet.tracker.loop import FaceTracker
-from scipy.optimize import minimize
-
 from tools.data import material
 from tools.data.split import held_out
 from tools.evaluation.acquisition import View, nme, rolled

@@ -23,11 +23,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from torch import nn
+
 from facet.tracker.errors import FaceTrackError
 from facet.tracker.files import new_file
 from facet.tracker.runtime import open_session
-from torch import nn
-
 from tools.arrays import ImportFailure, load_arrays
 from tools.manifest import describe, update_manifest
 from tools.upstream import FaceBoxes, FromBytes, MobileNet, ResNet22

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from facet.tracker.crop import crop_to_image
 from facet.tracker.files import new_file
 from facet.tracker.morphable import load_face_model
 from facet.tracker.pose import angles_from_rotation, nearest_rotation
 from facet.tracker.types import Roi
 from facet.tracker.weights import ROOT
-
 from tools.data import material
 from tools.data.crops import SIZE_PX
 from tools.manifest import describe, update_manifest

@@ -14,10 +14,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from facet.tracker.errors import ConfigError, FaceTrackError
-from facet.tracker.weights import MANIFEST_NAME, ROOT
 from torch import distributed
 
+from facet.tracker.errors import ConfigError, FaceTrackError
+from facet.tracker.weights import MANIFEST_NAME, ROOT
 from tools.manifest import update_manifest
 from tools.training import checkpoint
 from tools.training.loop import RANK, RANKS, device_of_rank, train

@@ -6,6 +6,7 @@ python -m tools.warm
 from __future__ import annotations
 
 import numpy as np
+
 from facet.detect.postprocess import best_boxes, decode
 from facet.detect.priors import make_priors
 from facet.render.cpu.renderer import CpuRenderer

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+
 from facet.tracker.types import Box, Detector
 
 # width / height that a box cut off by the image's border is completed to. The detector's boxes of whole faces have

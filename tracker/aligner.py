@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from facet.tracker.crop import CropSpec, crop_to_image, cut_batch, roi_from_landmarks
 from facet.tracker.errors import WeightsError
 from facet.tracker.runtime import RuntimeConfig, Session, open_session

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+
 from facet.tracker.compiling import njit
 from facet.tracker.errors import WeightsError
 from facet.tracker.weights import find_entry, load_arrays

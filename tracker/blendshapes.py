@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+
 from facet.tracker.compiling import njit
 from facet.tracker.errors import WeightsError
 from facet.tracker.weights import load_arrays

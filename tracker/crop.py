@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+
 from facet.tracker.compiling import njit
 from facet.tracker.types import Box, Roi
 

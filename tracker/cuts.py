@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from facet.tracker.compiling import njit
 
 # Grid of samples a frame is judged by; more add nothing, since a cut changes the whole picture.

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
 from facet.tracker.errors import WeightsError
 from facet.tracker.weights import WeightsEntry
 

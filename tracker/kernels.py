@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from facet.tracker.appearance import Appearance, thumbnail
 from facet.tracker.blendshapes import BlendshapeReader
 from facet.tracker.crop import CropSpec, cut, roi_from_landmarks

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+
 from facet.tracker.types import FaceParams
 
 # of the logit of the score, of the logarithm of the spread, of the box's score

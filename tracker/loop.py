@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
+
 from facet.tracker.acquisition import QUARTER_TURNS, turned_boxes, whole_boxes
 from facet.tracker.aligner import IRISES, Aligner, Alignment, PointFilter, placed
 from facet.tracker.appearance import mean_thumbnail, thumbnail

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from facet.tracker.morphable import MorphableModel
 from facet.tracker.types import FaceParams
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
 from facet.tracker.compiling import njit
 from facet.tracker.errors import WeightsError
 from facet.tracker.weights import load_arrays

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+
 from facet.tracker.compiling import njit
 from facet.tracker.crop import affine_of
 from facet.tracker.types import Pose, Roi

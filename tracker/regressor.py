@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+
 from facet.tracker.compiling import njit
 from facet.tracker.crop import CropSpec
 from facet.tracker.errors import WeightsError

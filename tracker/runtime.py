@@ -3,8 +3,8 @@
 ONNX Runtime's packages send usage events to their vendor, and write a device ID and a database of events below the
 user's cache folder, from the moment the library is loaded. Importing this module switches that off for the whole
 process, whoever else uses ONNX Runtime in it. Nothing else may import onnxruntime by itself:
-`from facet.tracker.runtime import onnxruntime`. A program that has imported it earlier sets ORT_DISABLE_TELEMETRY=1 itself
-before that.
+`from facet.tracker.runtime import onnxruntime`. A program that has imported it earlier sets ORT_DISABLE_TELEMETRY=1
+itself before that.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+
 from facet.tracker.errors import ConfigError, WeightsError
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read once, when the library loads

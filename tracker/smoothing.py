@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
+
 from facet.tracker.compiling import njit
 from facet.tracker.pose import pose_from_camera
 from facet.tracker.types import Pose

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
+
 from facet.tracker.aligner import Alignment, PointFilter
 from facet.tracker.appearance import Appearance
 from facet.tracker.blendshapes import Reading

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+
 from facet.tracker.errors import WeightsError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,6 +11,7 @@ test and the write are one maximum, which the compiler turns into vector instruc
 from __future__ import annotations
 
 import numpy as np
+
 from facet.tracker.compiling import njit
 
 SNAP = np.float32(256)  # steps a pixel

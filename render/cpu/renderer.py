@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
 from facet.render.cpu.raster import composite, rasterise, rasterise_values
 from facet.render.geometry import Geometry
 from facet.render.overlay import draw_capsules

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import moderngl
 import numpy as np
+
 from facet.render.bounds import BlockBounds
 from facet.render.geometry import Geometry
 from facet.render.surface import (

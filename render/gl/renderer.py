@@ -7,6 +7,7 @@ from pathlib import Path
 
 import moderngl
 import numpy as np
+
 from facet.render.camera import pixel_to_clip
 from facet.render.geometry import Geometry
 from facet.render.gl.context import gl_version, release_context

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+
 from facet.render.geometry import Geometry
 from facet.render.sinks.export import around, head_of, make_folder, stems
 from facet.render.sinks.mesh_files import MM_PER_M, write_animated_glb

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+
 from facet.render.geometry import Geometry, vertex_normals
 from facet.render.sinks.mesh_files import Head, file_names, write_head
 from facet.render.surface import scale_px_per_mm

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from facet.tracker.errors import SinkError
 from facet.tracker.files import discard, file_name, make_partial, new_file, numbered_ends, same_file
 from facet.tracker.types import Frame

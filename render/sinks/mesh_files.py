@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from facet.tracker.files import new_file
 
 FLOAT, UINT32, UINT8 = 5126, 5125, 5121  # glTF's component types

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import av.filter
+
 from facet.tracker.errors import SinkError, SourceError
 from facet.tracker.sources.decode import VideoDecoder, main_video, open_container, packets
 

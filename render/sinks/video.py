@@ -17,6 +17,7 @@ from typing import Annotated
 import cv2
 import imageio_ffmpeg
 import numpy as np
+
 from facet.render.sinks.matroska import matroska_block, matroska_header
 from facet.tracker.address import redacted_text
 from facet.tracker.errors import SinkError

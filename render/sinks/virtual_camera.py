@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+
 from facet.tracker.errors import ConfigError, SinkError
 
 LIVE_FPS = 30.0  # told to the programs where the source does not know

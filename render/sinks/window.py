@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+
 from facet.render.gl.context import make_context
 from facet.render.hud import FrameRate, hud_line, lay_over, text_picture
 from facet.render.views import Renderer
@@ -75,7 +76,13 @@ class Window:
         self._shown: tuple[np.ndarray, tuple[FaceTrack, ...]] | None = None
         self._text: tuple[tuple[tuple[str, ...], float], np.ndarray] | None = None
 
-    def show(self, image: np.ndarray, tracks: Sequence[FaceTrack], latency_ms: float | None = None) -> None:
+    def show(
+        self,
+        image: np.ndarray,
+        tracks: Sequence[FaceTrack],
+        latency_ms: float | None = None,
+        picture: np.ndarray | None = None,
+    ) -> None:
         """Draw a frame.
 
         Parameters
@@ -83,11 +90,13 @@ class Window:
         image : (H, W, 3) uint8, BGR
         tracks : its faces
         latency_ms : shown as text; left out where None
+        picture : what the renderer has just drawn of it, where it has
         """
         self._rate.tick()
         self._shown = image, tuple(tracks)
         self._line = hud_line(self._rate.fps, latency_ms, len(tracks))
-        self.redraw()
+        if not self.closed:
+            self._redraw(*self._shown, picture)
 
     def redraw(self) -> None:
         """Draw the last frame again, with the views that are on now."""
@@ -137,7 +146,7 @@ class Window:
         """Keys pressed since the last call: characters in lower case, "space", "esc"."""
         raise NotImplementedError
 
-    def _redraw(self, image: np.ndarray, tracks: Sequence[FaceTrack]) -> None:
+    def _redraw(self, image: np.ndarray, tracks: Sequence[FaceTrack], picture: np.ndarray | None = None) -> None:
         raise NotImplementedError
 
     def _picture(self) -> np.ndarray:
@@ -205,10 +214,11 @@ class GlWindow(Window):
         if key == self._glfw.KEY_ESCAPE and action == self._glfw.PRESS:
             self._keys.append("esc")
 
-    def _redraw(self, image: np.ndarray, tracks: Sequence[FaceTrack]) -> None:
+    def _redraw(self, image: np.ndarray, tracks: Sequence[FaceTrack], picture: np.ndarray | None = None) -> None:
         if not self._visible:
             self._open_at(image.shape[1], image.shape[0])
-        self._renderer.show(image, tracks)
+        if picture is None:  # else it is still in the renderer's texture
+            self._renderer.show(image, tracks)
         self._present()
         self._glfw.poll_events()
 
@@ -341,8 +351,8 @@ class CvWindow(Window):
             if code in CV_KEYS or 32 < code < 127:
                 self._keys.append(CV_KEYS.get(code) or chr(code).lower())
 
-    def _redraw(self, image: np.ndarray, tracks: Sequence[FaceTrack]) -> None:
-        self._last = self._renderer.draw(image, tracks)
+    def _redraw(self, image: np.ndarray, tracks: Sequence[FaceTrack], picture: np.ndarray | None = None) -> None:
+        self._last = self._renderer.draw(image, tracks) if picture is None else picture
         picture = np.ascontiguousarray(self._last[:, ::-1]) if self._mirror else self._last.copy()
         height, width = picture.shape[:2]
         lay_over(picture, self._words(float(np.clip(height / 720, 0.6, 3.0))))

@@ -5,12 +5,12 @@ import itertools
 import cv2
 import numpy as np
 import pytest
+
 from facet.detect import DetectorConfig, FaceBoxes, open_detector
 from facet.detect.faceboxes import _resized, _spans
 from facet.tracker.errors import WeightsError
 from facet.tracker.runtime import RuntimeConfig, open_session
 from facet.tracker.weights import find_entry
-
 from tests import reference
 from tests.conftest import ROOT, material
 from tests.tracker.nets import FLOAT, UINT8, node, value, write_network

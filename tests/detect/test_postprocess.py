@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+
 from facet.detect.postprocess import best_boxes, decode, suppress
 from facet.detect.priors import make_priors
-
 from tests import reference
 
 

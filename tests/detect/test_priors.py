@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from facet.detect.priors import make_priors
 
+from facet.detect.priors import make_priors
 from tests import reference
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 import pytest
+
 from facet.render.cpu.renderer import CpuRenderer
 from facet.render.gl.context import make_context, release_context
 from facet.tracker.errors import RenderError

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+
 from facet.tracker.types import FaceTrack, Pose, Roi, TrackState
 
 

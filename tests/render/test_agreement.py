@@ -5,12 +5,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from facet.render.cpu.renderer import CpuRenderer
 from facet.render.geometry import geometry_of
 from facet.render.surface import SURFACE_VIEWS
 from facet.render.views import VIEWS
 from facet.tracker.morphable import load_face_model
-
 from tests.render.heads import egg, noise, place
 
 pytestmark = pytest.mark.gl

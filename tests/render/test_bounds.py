@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+
 from facet.render.bounds import BlockBounds
 from facet.tracker.morphable import load_face_model, make_model, project
 from facet.tracker.weights import ROOT
-
 from tests.render.heads import egg, place
 
 

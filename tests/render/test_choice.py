@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+
 from facet.render import renderer as choice
 from facet.render.cpu.renderer import CpuRenderer
 from facet.tracker.errors import RenderError
-
 from tests.render.heads import egg, noise, place
 
 HEAD = egg(10, 12)
@@ -123,6 +123,7 @@ def test_auto_falls_back_to_the_cpu_where_gl_does_not_load(monkeypatch):
 )
 def test_every_failure_of_a_driver_is_one_line(monkeypatch, error):
     import moderngl
+
     from facet.render.gl.context import make_context
 
     def fail(**options):

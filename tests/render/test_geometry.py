@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+
 from facet.render.camera import pixel_to_clip
 from facet.render.geometry import EYEBALL, LIPS, SKIN, geometry_of, lit_colours, vertex_normals
 from facet.tracker.morphable import load_face_model
 from facet.tracker.weights import ROOT
-
 from tests import reference
 from tests.render.heads import egg, place, square
 

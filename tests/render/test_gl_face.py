@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from facet.render.cpu.renderer import CpuRenderer
 from facet.render.geometry import geometry_of
 from facet.render.surface import SURFACE_VIEWS
 from facet.tracker.errors import RenderError
 from facet.tracker.morphable import load_face_model, make_model, project
 from facet.tracker.weights import ROOT
-
 from tests.render.heads import egg, noise, place
 
 pytestmark = pytest.mark.gl

@@ -94,9 +94,10 @@ CAMERA = """
 import sys
 sys.argv[0] = "app.py"
 import app
+from facet import assembly
 from facet.tracker.sources import open_source
 from tests.tracker.sources.test_live import LoopedFile
-app.open_source = lambda spec, *rest, **named: open_source(
+assembly.open_source = lambda spec, *rest, **named: open_source(
     spec, *rest, **named, capture_factory=lambda index: LoopedFile({clip!r}))
 app.leave(app.main(sys.argv[1:]))
 """

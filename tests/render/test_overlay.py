@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+
 from facet.render.geometry import geometry_of
 from facet.render.overlay import AXIS_COLOURS, BOX_COLOUR, axes, draw_capsules, landmarks, pose_box
-
 from tests import reference
 from tests.render.heads import egg, place
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+
 from facet.render.cpu import renderer as cpu
 from facet.render.cpu.raster import composite, rasterise, rasterise_values
 from facet.render.cpu.renderer import CpuRenderer
 from facet.render.geometry import geometry_of
-
 from tests import reference
 from tests.render.heads import egg, noise, place
 

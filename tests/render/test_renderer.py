@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+
 from facet.render.geometry import geometry_of
 from facet.render.surface import SURFACE_VIEWS
 from facet.render.views import VIEWS
 from facet.tracker.errors import RenderError
-
 from tests.render.heads import egg, noise, place, square
 
 HEAD = egg()

@@ -4,10 +4,10 @@ import shutil
 import tomllib
 
 import numpy as np
+
 from facet.tracker.blendshapes import BlendshapeReader
 from facet.tracker.morphable import load_face_model
 from facet.tracker.weights import ROOT, find_entry
-
 from tests.tools import training_data
 from tools import answers
 from tools.evaluation import crops, people

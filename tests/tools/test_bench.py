@@ -9,11 +9,11 @@ import sys
 
 import numpy as np
 import pytest
-from facet.tracker.config import load_config
-from facet.tracker.types import Box, Frame
 from numba.core.dispatcher import Dispatcher
 
-from app import AppConfig
+from facet.settings import AppConfig
+from facet.tracker.config import load_config
+from facet.tracker.types import Box, Frame
 from tests.clips import make_clip
 from tests.conftest import ROOT, material
 from tests.upstream import upstream_weights

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from facet.tracker.mirror import FIXED, MIRROR_68
 from facet.tracker.morphable import load_face_model
 from facet.tracker.weights import ROOT
-
 from tests.conftest import material as need_material
 from tools.data import anatomical, convention
 from tools.face_model.anatomy import LIPS, anatomical_points

@@ -12,7 +12,6 @@ torch = pytest.importorskip("torch", reason="torch is for the tools alone")
 from facet.detect import FaceBoxes as Detector
 from facet.tracker.runtime import open_session
 from facet.tracker.weights import find_entry
-
 from tests.tools import training_data
 from tools.data import detection, labels_boxes
 from tools.detector import export, losses

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
-from facet.tracker.sources import open_source
 from scipy.io import savemat
 
 from app import main as run_app
+from facet.tracker.sources import open_source
 from tests.clips import ffmpeg
 from tests.conftest import ROOT
 from tools import gallery

@@ -7,7 +7,6 @@ import pytest
 
 pytest.importorskip("torch")
 from facet.tracker.crop import CropSpec, roi_from_landmarks
-
 from tests.clips import make_clip
 from tests.conftest import material as need_material
 from tools import evaluate

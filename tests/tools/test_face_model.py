@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from facet.tracker.morphable import load_face_model
 
+from facet.tracker.morphable import load_face_model
 from tests.conftest import ROOT, material
 from tests.reference import dense_bases
 from tools.face_model import landmarks, proportions

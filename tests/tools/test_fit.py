@@ -8,7 +8,6 @@ from facet.tracker.morphable import contour_weights, load_face_model
 from facet.tracker.pose import pose_from_camera
 from facet.tracker.regressor import translate_facet
 from facet.tracker.weights import ROOT
-
 from tests.tracker.nets import facet_heads
 from tools.data import fit, profiles
 from tools.data.crops import SIZE_PX

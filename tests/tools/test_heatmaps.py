@@ -10,7 +10,6 @@ import pytest
 torch = pytest.importorskip("torch")
 from facet.tracker.errors import ConfigError
 from facet.tracker.runtime import open_session
-
 from tests.tools import training_data
 from tools.data.anatomical import COUNT, IRISES, JAW, MIRROR, PORTRAIT_PX
 from tools.data.crops import SIZE_PX

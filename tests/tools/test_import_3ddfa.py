@@ -15,7 +15,6 @@ from facet.tracker.regressor import Regressor
 from facet.tracker.runtime import open_session
 from facet.tracker.types import Roi
 from facet.tracker.weights import find_entry, load_manifest
-
 from tests.conftest import material
 from tools import import_3ddfa
 from tools.arrays import ImportFailure, load_arrays

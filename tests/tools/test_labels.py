@@ -6,7 +6,6 @@ import pytest
 pytest.importorskip("torch")
 from facet.tracker.crop import cut
 from facet.tracker.types import Roi
-
 from tests.conftest import material as need_material
 from tools.data import crops, labels, material
 from tools.data.split import HELD_OUT_SHARE, held_out

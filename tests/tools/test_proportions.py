@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
+
 from facet.tracker.crop import CropSpec
 from facet.tracker.mirror import MIRROR_68, Mirror
 from facet.tracker.morphable import load_face_model
 from facet.tracker.pose import rotation_from_angles
 from facet.tracker.types import FaceParams
-
 from tests.conftest import ROOT
 from tools.face_model import proportions
 from tools.face_model.parts import fit_sphere

@@ -15,7 +15,6 @@ from facet.tracker.morphable import load_face_model
 from facet.tracker.regressor import translate_facet
 from facet.tracker.tracks import TrackerConfig
 from facet.tracker.weights import ROOT, find_entry
-
 from tests.tools import training_data
 from tests.tools.training_data import COUNT, first_recipe, recipe
 from tests.tracker.nets import facet_heads

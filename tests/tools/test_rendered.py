@@ -9,7 +9,6 @@ pytest.importorskip("torch", reason="torch is for the tools alone")
 from facet.tracker.morphable import load_face_model
 from facet.tracker.pose import pose_from_camera
 from facet.tracker.weights import ROOT
-
 from tests.tools import training_data
 from tools.actor import Actor, Look, glasses
 from tools.data import augment, rendered

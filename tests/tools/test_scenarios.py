@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from facet.tracker.smoothing import SmoothingConfig
 
+from facet.tracker.smoothing import SmoothingConfig
 from tools.evaluation.scenarios import ABSENT, COVERED, FACE_PX, SCENARIOS, SEEN, SIZE_WH, Stage, cut_out, judge
 from tools.evaluation.steady import blink_depth, jitter_percent, lag_frames, standstill
 

@@ -16,7 +16,6 @@ torch = pytest.importorskip("torch")
 from facet.tracker.errors import ConfigError
 from facet.tracker.runtime import open_session
 from facet.tracker.weights import ROOT, load_manifest
-
 from tests.tools import training_data
 from tests.tools.training_data import first_recipe, recipe
 from tools import train as command

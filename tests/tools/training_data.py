@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+
 from facet.tracker.morphable import load_face_model
 from facet.tracker.weights import ROOT
-
 from tools.data.crops import SIZE_PX
 from tools.regressor.data import Recipe
 from tools.regressor.model import Net

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+
 from facet.tracker.crop import CropSpec
 from facet.tracker.types import Box, FaceParams, Frame
 

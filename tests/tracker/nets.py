@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+
 from facet.tracker.heads import POSE_COUNT, Head, consecutive
 
 FLOAT, UINT8, INT64 = 1, 2, 7  # TensorProto.DataType

@@ -3,13 +3,13 @@
 import cv2
 import numpy as np
 import pytest
+
 from facet.detect import open_detector
 from facet.tracker import FaceTracker
 from facet.tracker.acquisition import QUARTER_TURNS, completed, turned_boxes, whole_boxes
 from facet.tracker.crop import CropSpec, roi_from_box
 from facet.tracker.tracks import TrackerConfig
 from facet.tracker.types import Box, Frame
-
 from tests.conftest import ROOT
 
 SPEC = CropSpec(size_px=112, box_scale=1.42, box_shift_y=0.12, landmark_scale=1.35, upright=True)

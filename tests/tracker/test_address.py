@@ -1,6 +1,7 @@
 """What of an address is shown."""
 
 import pytest
+
 from facet.tracker.address import redacted, redacted_text
 
 SECRET = "s3cret"

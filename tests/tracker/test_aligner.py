@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from facet.tracker.aligner import COUNT, IRISES, VALUES, Aligner
 from facet.tracker.crop import CropSpec
 from facet.tracker.errors import WeightsError

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+
 from facet.tracker.arkit import ArkitBlendshapes, arkit_name
 from facet.tracker.morphable import load_face_model
 from facet.tracker.weights import ROOT
-
 from tests.arkit import ARKIT
 
 

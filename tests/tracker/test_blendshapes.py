@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from facet.tracker.blendshapes import LARGEST_PART, BlendshapeReader
 from facet.tracker.errors import WeightsError
 from facet.tracker.morphable import load_face_model

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, is_dataclass
 from typing import Annotated, get_type_hints
 
 import pytest
+
+from facet.settings import AppConfig
 from facet.tracker.config import load_config, to_toml
 from facet.tracker.errors import ConfigError
-
-from app import AppConfig
 
 
 @dataclass(frozen=True)

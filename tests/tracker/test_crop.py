@@ -3,9 +3,9 @@ import math
 import cv2
 import numpy as np
 import pytest
+
 from facet.tracker.crop import STYLES, CropSpec, crop_to_image, cut, cut_batch, roi_from_box, roi_from_landmarks
 from facet.tracker.types import Box, Roi
-
 from tests import reference
 
 UPSTREAM = CropSpec(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from facet.tracker.cuts import CutDetector
 
 RNG = np.random.default_rng(5)

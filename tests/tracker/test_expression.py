@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from facet.tracker.expression import ExpressionSolver
 from facet.tracker.morphable import load_face_model
 from facet.tracker.weights import ROOT

@@ -6,6 +6,7 @@ import stat
 import sys
 
 import pytest
+
 from facet.tracker.errors import ConfigError, SinkError
 from facet.tracker.files import check_targets, discard, file_name, make_partial, new_file, publish, same_file
 

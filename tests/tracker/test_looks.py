@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from facet.tracker.looks import mean_of, unzoomed
 from facet.tracker.pose import model_to_image
 from facet.tracker.types import FaceParams, Roi

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from facet.tracker import loop
 from facet.tracker.crop import cut_batch
 from facet.tracker.errors import ConfigError, ImageError
@@ -15,7 +16,6 @@ from facet.tracker.loop import FaceTracker
 from facet.tracker.smoothing import SmoothingConfig
 from facet.tracker.tracks import TrackerConfig
 from facet.tracker.types import Box, TrackState
-
 from tests.tracker.fakes import BLUE, RED, YELLOW, DiscDetector, DiscRegressor, RingModel, frame
 
 RAW = SmoothingConfig(enabled=False)

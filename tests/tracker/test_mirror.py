@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+
 from facet.tracker.mirror import MIRROR_68, Mirror, other_side
 from facet.tracker.morphable import load_face_model, make_model
 from facet.tracker.types import FaceParams
 from facet.tracker.weights import ROOT
-
 from tests.reference import mirror_68
 
 SIZE_PX = 112

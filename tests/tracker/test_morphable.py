@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+
 from facet.tracker.errors import WeightsError
 from facet.tracker.morphable import CONTOUR_SOFTNESS_MM, load_face_model, make_model
 from facet.tracker.pose import FLIP_Y, rotation_from_angles
-
 from tests.conftest import ROOT
 from tests.reference import dense_bases, landmarks_68, mirror_68
 

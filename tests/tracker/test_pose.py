@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+
 from facet.tracker.pose import (
     angles_from_rotation,
     camera_from_pose,

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from facet.tracker.aligner import COUNT, Alignment, PointFilter, placed
 from facet.tracker.loop import FaceTracker
 from facet.tracker.outputs.record import columns, frame_record, rows
 from facet.tracker.pose import pose_from_camera
 from facet.tracker.smoothing import Sample, SmoothingConfig
 from facet.tracker.types import Roi
-
 from tests.tracker.fakes import BLUE, RED, DiscDetector, DiscRegressor, RingModel, frame
 
 RAW = SmoothingConfig(enabled=False)

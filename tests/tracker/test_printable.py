@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from facet.tracker.errors import LONGEST, SourceError, printable
 
 

@@ -4,11 +4,11 @@ import threading
 
 import numpy as np
 import pytest
+
 from facet.tracker.errors import WeightsError
 from facet.tracker.pose import pose_from_camera, rotation_from_angles
 from facet.tracker.regressor import Regressor, translate_3ddfa, translate_facet
 from facet.tracker.weights import find_entry
-
 from tests.tracker.nets import constant_regressor, facet_heads
 
 COMMON = {

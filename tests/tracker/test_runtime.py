@@ -2,9 +2,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from facet.tracker.errors import ConfigError, WeightsError
 from facet.tracker.runtime import RuntimeConfig, available_providers, open_session
-
 from tests.tracker.nets import constant_regressor
 
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from facet.tracker.pose import pose_from_camera, rotation_from_angles
 from facet.tracker.smoothing import (
     EuroParams,

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from facet.tracker import stages as module
 from facet.tracker.stages import Stages, format_table
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from facet.tracker.appearance import Appearance
 from facet.tracker.pose import pose_from_camera
 from facet.tracker.tracks import (

@@ -3,7 +3,9 @@
 import cv2
 import numpy as np
 import pytest
+
 from facet.detect import DetectorConfig, open_detector
+from facet.settings import AppConfig
 from facet.tracker.config import load_config
 from facet.tracker.crop import cut_batch, roi_from_box, roi_from_landmarks
 from facet.tracker.loop import FaceTracker
@@ -13,8 +15,6 @@ from facet.tracker.regressor import Regressor
 from facet.tracker.runtime import open_session
 from facet.tracker.types import Frame
 from facet.tracker.weights import find_entry
-
-from app import AppConfig
 from tests.conftest import ROOT, material
 from tests.reference import Upstream3DDFA
 from tests.upstream import upstream_weights

@@ -6,12 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+
 from facet.detect import open_detector
 from facet.tracker import FaceTracker, appearance
 from facet.tracker.errors import WeightsError
 from facet.tracker.loop import RegressorConfig
 from facet.tracker.weights import KINDS, check_sha256, find_entry, load_arrays, load_manifest
-
 from tests.conftest import ROOT
 from tests.program import assert_one_line
 

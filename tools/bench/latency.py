@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 from facet.tracker.stages import format_table
-
 from tools.bench.common import ROOT, clip_720p, median_of, split_arguments, write_json
 from tools.bench.program import run_app
 

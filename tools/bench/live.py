@@ -20,10 +20,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from facet.tracker.sources import open_source
-from facet.tracker.types import Frame
 
 import app
+from facet import assembly
+from facet.tracker.sources import open_source
+from facet.tracker.types import Frame
 from tools.bench.common import default_config, split_arguments
 from tools.bench.parts import read_frames, there_and_back
 
@@ -106,8 +107,8 @@ def handles() -> int | None:
 
 def session(frames: list[Frame], seconds: float, options: list[str], draw: bool) -> dict:
     """One run of the program; its profile."""
-    app.open_source = partial(open_source, capture_factory=lambda index: PlayedCamera(frames))
-    app.open_sink = lambda *_: Discarded()
+    assembly.open_source = partial(open_source, capture_factory=lambda index: PlayedCamera(frames))
+    assembly.open_sink = lambda *_: Discarded()
     with tempfile.TemporaryDirectory() as folder:
         profile = Path(folder) / "profile.json"
         outputs = ["--profile", str(profile), "--log", str(Path(folder) / "log.jsonl"), "--no-window", "--quiet"]

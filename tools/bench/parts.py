@@ -9,11 +9,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+from facet.assembly import build_tracker
 from facet.detect import open_detector
 from facet.render.cpu.renderer import CpuRenderer
 from facet.render.geometry import geometry_of
 from facet.render.renderer import FACE_PX, SIZE_WH, open_renderer
 from facet.render.sample import sample_face
+from facet.settings import AppConfig
 from facet.tracker.config import load_config
 from facet.tracker.crop import cut_batch, roi_from_box, roi_from_landmarks
 from facet.tracker.errors import RenderError
@@ -26,8 +29,6 @@ from facet.tracker.sources import open_source
 from facet.tracker.stages import Stages
 from facet.tracker.types import FaceTrack, Frame
 from facet.tracker.weights import find_entry
-
-from app import AppConfig, build_tracker
 from tools.bench.common import BLOCK, UPSTREAM_CONFIG, default_config, has_upstream, times_ms
 
 FRAMES = 6

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from facet.tracker.aligner import COUNT, IRISES, JAW
 from facet.tracker.crop import cut
 from facet.tracker.mirror import MIRROR_68
 from facet.tracker.morphable import MorphableModel, load_face_model
 from facet.tracker.weights import ROOT
-
 from tools.data import convention, material
 from tools.data.crops import SIZE_PX, to_crop, upright_roi
 from tools.data.split import gives_offsets

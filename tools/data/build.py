@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from facet.tracker.weights import ROOT
 
+from facet.tracker.weights import ROOT
 from tools.data import anatomical, crops, fit, labels, profiles, rendered
 
 TURNED_COUNT, RENDERED_COUNT = 10000, 60000

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from facet.tracker.mirror import MIRROR_68
 from scipy.interpolate import CubicSpline
 
+from facet.tracker.mirror import MIRROR_68
 from tools.data import material
 from tools.data.split import gives_offsets
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from facet.tracker.crop import crop_to_image, cut
 from facet.tracker.mirror import MIRROR_68
 from facet.tracker.types import Roi
-
 from tools.data import labels, material
 
 SIZE_PX = 200

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from facet.tracker.mirror import MIRROR_68
 from facet.tracker.morphable import CONTOUR_SOFTNESS_MM, load_face_model
-
 from tools.data import labels
 from tools.data.crops import SIZE_PX, mirrored_68
 

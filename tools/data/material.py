@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from facet.tracker.weights import ROOT
 
 BARE_FACES = ("keypoints", "unmasked", "portraits")  # groups neither masked nor on the street

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from facet.tracker.mirror import other_side
 from facet.tracker.morphable import MorphableModel, load_face_model
 from facet.tracker.weights import ROOT
-
 from tools.data import labels
 from tools.data.crops import SIZE_PX
 from tools.data.rendered import squeezed

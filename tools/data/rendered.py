@@ -9,12 +9,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from facet.tracker.mirror import other_side
 from facet.tracker.morphable import MorphableModel, load_face_model
 from facet.tracker.pose import camera_from_pose, rotation_from_angles
 from facet.tracker.types import Pose
 from facet.tracker.weights import find_entry, load_arrays
-
 from tools.actor import Actor, Look
 from tools.data import labels
 from tools.data.crops import SIZE_PX

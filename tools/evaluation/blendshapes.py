@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
 from facet.tracker.arkit import ONE_IN_ARKIT, arkit_name
 from facet.tracker.blendshapes import TOGETHER
 from facet.tracker.loop import FaceTracker
 from facet.tracker.morphable import MorphableModel
 from facet.tracker.types import FaceTrack, Frame
-
 from tools.data import material
 from tools.evaluation import people
 from tools.evaluation.blink import meshed_photographs

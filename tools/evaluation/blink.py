@@ -19,11 +19,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from facet.tracker.arkit import arkit_name
 from facet.tracker.loop import FaceTracker
 from facet.tracker.sources import open_source
 from facet.tracker.types import FaceTrack
-
 from tools.data import labels, material
 from tools.data.split import held_out
 from tools.evaluation import crops, people

@@ -13,9 +13,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+
 from facet.tracker.loop import FaceTracker
 from facet.tracker.sources import open_source
-
 from tools.evaluation.common import correlation, largest, mesh_files, mesh_of_video, open_trackers, options, slope, tell
 
 # outer corner, inner corner, inner corner, outer corner, from the subject's right; then the right brow and the left one

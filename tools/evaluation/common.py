@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from facet.assembly import build_tracker
+from facet.settings import AppConfig
 from facet.tracker.config import load_config
 from facet.tracker.loop import FaceTracker
 from facet.tracker.stages import Stages
 from facet.tracker.types import FaceTrack, Frame
 from facet.tracker.weights import ROOT
-
-from app import AppConfig, build_tracker
 
 OURS, UPSTREAM = "facet", "3ddfa_v2"
 UPSTREAM_CONFIG = ROOT / "configs" / "3ddfa_v2.toml"

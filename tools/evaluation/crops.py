@@ -6,12 +6,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from facet.tracker.crop import CropSpec
 from facet.tracker.morphable import MorphableModel, load_face_model
 from facet.tracker.regressor import Regressor
 from facet.tracker.types import FaceParams
 from facet.tracker.weights import find_entry
-
 from tools.data.crops import SIZE_PX
 
 

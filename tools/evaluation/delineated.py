@@ -13,9 +13,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from facet.tracker.aligner import Aligner
 from facet.tracker.weights import find_entry
-
 from tools.data import convention, material
 from tools.evaluation.common import nearest, open_trackers, options, still, tell
 from tools.evaluation.photographs import need_material

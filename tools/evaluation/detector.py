@@ -18,11 +18,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from facet.detect import DetectorConfig, FaceBoxes
 from facet.tracker.runtime import RuntimeConfig
 from facet.tracker.types import Box
 from facet.tracker.weights import ROOT, find_entry
-
 from tools.data import labels_boxes, material, rendered
 from tools.data.labels_boxes import PhotoBoxes, iou
 from tools.data.rendered import Rendered

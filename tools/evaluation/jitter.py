@@ -15,9 +15,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from facet.tracker.loop import FaceTracker
 from facet.tracker.types import FaceTrack, Frame
-
 from tools.evaluation.common import RAW, largest, open_trackers, options, tell
 from tools.evaluation.photographs import held_out_photographs
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+
 from facet.tracker.aligner import Aligner
 from facet.tracker.weights import find_entry
-
 from tools.data import convention, material
 from tools.evaluation.common import correlation, options, slope, tell
 from tools.evaluation.crops import cut_faces

@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from facet.tracker.types import FaceTrack
 
+from facet.tracker.types import FaceTrack
 from tools.evaluation import crops, people, photographs
 from tools.evaluation.common import followed, nearest, open_trackers, options, still, tell
 from tools.evaluation.photographs import Sample, sqrt_wh

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+
 from facet.tracker.morphable import MorphableModel, load_face_model
 from facet.tracker.pose import camera_from_pose, rotation_from_angles
 from facet.tracker.types import Pose
 from facet.tracker.weights import find_entry, load_arrays
-
 from tools.actor import Actor
 from tools.data import rendered
 

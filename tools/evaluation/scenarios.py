@@ -18,12 +18,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+from facet.assembly import build_tracker
+from facet.settings import AppConfig
 from facet.tracker.config import load_config
 from facet.tracker.stages import Stages
 from facet.tracker.types import Frame
 from facet.tracker.weights import find_entry, load_arrays
-
-from app import AppConfig, build_tracker
 from tools.data import material
 from tools.evaluation.photographs import held_out_photographs
 
@@ -177,7 +178,6 @@ class Stage:
         from facet.tracker.morphable import load_face_model
         from facet.tracker.pose import camera_from_pose, rotation_from_angles
         from facet.tracker.types import Pose
-
         from tools.actor import Actor, Look
 
         model = load_face_model(find_entry("weights/face_model.npz", "face_model").path)

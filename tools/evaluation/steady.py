@@ -21,11 +21,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from facet.tracker.pose import camera_from_pose
 from facet.tracker.smoothing import FaceFilter, Sample, SmoothingConfig
 from facet.tracker.types import Pose
 from facet.tracker.weights import ROOT
-
 from tools.evaluation.photographs import held_out_photographs
 
 SIZE_WH, FPS = (1280, 720), 30

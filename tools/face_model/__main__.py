@@ -13,8 +13,8 @@ import os
 from pathlib import Path
 
 import numpy as np
-from facet.tracker.files import new_file
 
+from facet.tracker.files import new_file
 from tools.face_model import proportions
 from tools.face_model.contour import contour_lines
 from tools.face_model.landmarks import SHIFT_MM, nearest_vertices, slide

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from facet.tracker.mirror import FIXED, MIRROR_68
 from facet.tracker.morphable import MorphableModel
-
 from tools.face_model.meshes import border_loops
 
 # Landmarks 17-67 of the mean face, x, y, z in mm: medians over 80 rendered people of the places that MediaPipe draws,

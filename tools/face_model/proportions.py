@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+
 from facet.tracker import looks
 from facet.tracker.files import new_file
 from facet.tracker.mirror import MIRROR_68, Mirror
@@ -23,7 +24,6 @@ from facet.tracker.morphable import load_face_model
 from facet.tracker.regressor import Regressor
 from facet.tracker.types import FaceParams
 from facet.tracker.weights import ROOT, find_entry
-
 from tools.data import labels, material
 from tools.evaluation import crops
 from tools.face_model.parts import shift_and_growth

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from facet.tracker.crop import cut
 
+from facet.tracker.crop import cut
 from tools.data import anatomical, convention, material
 from tools.data.anatomical import IRISES, JAW, PORTRAIT_PX
 from tools.data.crops import SIZE_PX, to_crop, upright_roi

@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 from facet.tracker.errors import FaceTrackError
-
 from tools.regressor.losses import Judge
 from tools.train import Place, make
 from tools.training.checkpoint import load, open_network

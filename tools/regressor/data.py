@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from facet.tracker.mirror import Mirror, mirrored_camera
 from facet.tracker.morphable import load_face_model
 from facet.tracker.weights import ROOT
-
 from tools.data.augment import Crops, Sampler, open_images, tracking_crop
 from tools.data.crops import SIZE_PX, mirrored_68
 from tools.regressor.model import MESH_POINTS, Net

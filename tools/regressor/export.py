@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from facet.tracker.heads import consecutive
 
+from facet.tracker.heads import consecutive
 from tools.manifest import describe
 from tools.regressor.data import Recipe, load_table, validation_crops
 from tools.regressor.model import HEADS, PIXEL_SCALE, FaceNet

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from facet.tracker.blendshapes import TOGETHER
-from facet.tracker.weights import ROOT
 from torch.nn import functional as F
 
+from facet.tracker.blendshapes import TOGETHER
+from facet.tracker.weights import ROOT
 from tools.data import fit, labels
 from tools.data.augment import FACE, NO_FACE, Crops
 from tools.data.crops import SIZE_PX

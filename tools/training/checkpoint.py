@@ -6,10 +6,10 @@ import dataclasses
 from pathlib import Path
 
 import torch
+
 from facet.tracker.errors import ConfigError
 from facet.tracker.files import new_file
 from facet.tracker.weights import MANIFEST_NAME, find_entry
-
 from tools.training import TrainingError
 from tools.training.recipe import Recipe, from_dict, load_recipe, parts_of
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+
 from facet.tracker.files import new_file
 from facet.tracker.runtime import open_session
-
 from tools.training import TrainingError
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+
 from facet.tracker.types import FaceTrack
 
 # how far our face model turns an eyeball at a weight of 1

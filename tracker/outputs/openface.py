@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+
 from facet.tracker.outputs.avatar import Weights, gaze_deg
 from facet.tracker.outputs.record_log import TextTable
 from facet.tracker.pose import rotation_from_angles

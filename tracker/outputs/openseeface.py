@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
+
 from facet.tracker.outputs.avatar import Numbers, gaze_deg, quaternion
 from facet.tracker.types import FaceTrack, Frame
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+
 from facet.tracker.outputs.avatar import NOT_TRACKED, Moved, OneFace, Weights, gaze_deg, quaternion, turned_part
 from facet.tracker.outputs.osc import osc_bundles, osc_message
 from facet.tracker.pose import rotation_from_angles

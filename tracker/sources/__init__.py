@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 
 import numpy as np
+
 from facet.tracker.address import redacted
 from facet.tracker.errors import SourceError
 from facet.tracker.sources.base import Picture, Source, SourceConfig, refuse_start

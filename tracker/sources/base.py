@@ -10,6 +10,7 @@ from typing import Annotated
 
 import cv2
 import numpy as np
+
 from facet.tracker.address import redacted
 from facet.tracker.errors import SourceError
 from facet.tracker.types import Frame

@@ -17,6 +17,7 @@ import av.filter
 import av.sidedata.sidedata
 import cv2
 import numpy as np
+
 from facet.tracker.address import redacted
 from facet.tracker.errors import SourceError
 from facet.tracker.sources.base import believable_fps

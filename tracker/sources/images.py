@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
+
 from facet.tracker.errors import SourceError, printable
 from facet.tracker.sources.base import MAX_MEGAPIXELS, Picture, Source, SourceConfig, refuse_start
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+
 from facet.tracker.errors import SourceError
 from facet.tracker.sources.base import (
     CLOSE_S,

@@ -19,6 +19,7 @@ from fractions import Fraction
 
 import av
 from av.video.reformatter import VideoReformatter
+
 from facet.tracker.address import redacted
 from facet.tracker.errors import SourceError
 from facet.tracker.sources.base import LOOK_S, Broken, SourceConfig

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from av.video.reformatter import VideoReformatter
+
 from facet.tracker.errors import SourceError
 from facet.tracker.sources.base import SMALLEST_STEP_S, Picture, Source
 from facet.tracker.sources.decode import VideoDecoder, clockwise_deg, orientation_of, square_size, to_bgr, upright

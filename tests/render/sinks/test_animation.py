@@ -6,6 +6,7 @@ import numpy as np
 import pygltflib
 import pytest
 import trimesh
+
 from facet.render.geometry import geometry_of
 from facet.render.sinks import animation
 from facet.render.sinks.animation import GONE_S, AnimationExport
@@ -13,7 +14,6 @@ from facet.tracker.errors import RenderError, SinkError
 from facet.tracker.morphable import load_face_model
 from facet.tracker.types import Frame
 from facet.tracker.weights import ROOT
-
 from tests.arkit import ARKIT
 from tests.render.heads import place
 from tests.tracker.outputs.clip import about

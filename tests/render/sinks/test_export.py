@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from facet.render.geometry import geometry_of
 from facet.render.sinks.export import MeshExport, export_targets, head_of
 from facet.render.unwrap import SIDE_PX, seen_share
@@ -16,7 +17,6 @@ from facet.tracker.errors import RenderError, SinkError
 from facet.tracker.morphable import load_face_model, project
 from facet.tracker.types import Frame
 from facet.tracker.weights import ROOT
-
 from tests.arkit import ARKIT
 from tests.render.heads import place
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from facet.render.sinks.image import ImageSink, folder_targets, frame_targets
 from facet.tracker.errors import SinkError
 from facet.tracker.types import Frame

@@ -10,11 +10,11 @@ import threading
 import imageio_ffmpeg
 import numpy as np
 import pytest
+
 from facet.render.sinks.video import open_video_sink
 from facet.tracker.errors import SinkError
 from facet.tracker.sources import open_source
 from facet.tracker.types import Frame
-
 from tests.clips import ffmpeg, frame_times
 from tests.conftest import material
 

@@ -12,12 +12,12 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 import pytest
+
 from facet.render.sinks import video
 from facet.render.sinks.video import OutputConfig, VideoSink, bgr_to_i420, open_video_sink
 from facet.tracker.errors import SinkError, SourceError
 from facet.tracker.sources import open_source
 from facet.tracker.types import Frame
-
 from tests.clips import (
     CLICK_S,
     HEIGHT,

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from facet.render.sinks.virtual_camera import VirtualCamera
 from facet.tracker.errors import ConfigError, SinkError
 

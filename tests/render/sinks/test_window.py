@@ -8,12 +8,12 @@ import time
 import cv2
 import numpy as np
 import pytest
+
 from facet.render.cpu.renderer import CpuRenderer
 from facet.render.geometry import geometry_of
 from facet.render.hud import FrameRate, hud_line, lay_over, text_picture
 from facet.render.sinks.window import NOTE_S, CvWindow, GlWindow, open_window
 from facet.tracker.errors import RenderError
-
 from tests.conftest import ROOT
 from tests.program import camera_command, playable_frames, records
 from tests.render.heads import egg, place

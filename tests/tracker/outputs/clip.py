@@ -7,10 +7,10 @@ import socket
 from dataclasses import replace
 
 import numpy as np
+
 from facet.tracker.outputs.record import frame_record
 from facet.tracker.outputs.senders import open_sender
 from facet.tracker.types import Frame
-
 from tests.arkit import ARKIT
 from tests.render.heads import egg, place
 

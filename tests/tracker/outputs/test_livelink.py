@@ -4,8 +4,8 @@ import struct
 
 import numpy as np
 import pytest
-from facet.tracker.outputs.livelink import livelink_packet
 
+from facet.tracker.outputs.livelink import livelink_packet
 from tests.tracker.outputs.clip import GONE, about, first_face, logged_gaze_deg, logged_rotation, received
 
 # as the packet of the app has them

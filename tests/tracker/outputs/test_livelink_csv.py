@@ -5,10 +5,10 @@ import re
 
 import numpy as np
 import pytest
+
 from facet.tracker.outputs.livelink_csv import timecode
 from facet.tracker.outputs.logs import open_log
 from facet.tracker.outputs.record import frame_record
-
 from tests.tracker.outputs.clip import FRAMES, GONE, about, clip, first_face, logged_gaze_deg, logged_rotation
 from tests.tracker.outputs.test_livelink import ORDER
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from facet.tracker.errors import ConfigError, SinkError
 from facet.tracker.outputs.logs import LOGS, open_log
 from facet.tracker.outputs.record import columns, frame_record, rows
 from facet.tracker.outputs.record_log import TextTable
 from facet.tracker.outputs.tables import GROUP_ROWS
 from facet.tracker.types import Frame
-
 from tests.render.heads import egg, place
 
 NAMES = ("eyeBlinkLeft", "jawOpen")

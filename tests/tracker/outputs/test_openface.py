@@ -4,9 +4,9 @@ import csv
 
 import numpy as np
 import pytest
+
 from facet.tracker.outputs.logs import open_log
 from facet.tracker.outputs.record import frame_record
-
 from tests.tracker.outputs.clip import GONE, about, clip, logged_gaze_deg, logged_rotation
 
 INTENSITIES = "01 02 04 05 06 07 09 10 12 14 15 17 20 23 25 26 45"

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pythonosc.osc_bundle import OscBundle
+
 from facet.tracker.arkit import ArkitBlendshapes
 from facet.tracker.errors import ConfigError, SinkError
 from facet.tracker.morphable import load_face_model
@@ -21,8 +23,6 @@ from facet.tracker.outputs.vmc import vmc_packets
 from facet.tracker.pose import rotation_from_angles
 from facet.tracker.types import Frame
 from facet.tracker.weights import ROOT
-from pythonosc.osc_bundle import OscBundle
-
 from tests.render.heads import egg, place
 
 HEAD = egg()

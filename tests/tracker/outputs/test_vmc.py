@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from facet.tracker.outputs.avatar import turned_part
-from facet.tracker.outputs.vmc import vrm_presets
 from pythonosc.osc_bundle import OscBundle
 
+from facet.tracker.outputs.avatar import turned_part
+from facet.tracker.outputs.vmc import vrm_presets
 from tests.tracker.outputs.clip import GONE, about, first_face, logged_gaze_deg, logged_rotation, received
 
 MIRROR = np.diag([-1, 1, 1])  # Unity: y up, left-handed, the avatar looks along z, its right hand at positive x

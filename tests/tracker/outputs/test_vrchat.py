@@ -1,9 +1,9 @@
 """What VRChat gets, read by another library."""
 
 import pytest
-from facet.tracker.outputs.vrchat import v2_parameters
 from pythonosc.osc_bundle import OscBundle
 
+from facet.tracker.outputs.vrchat import v2_parameters
 from tests.tracker.outputs.clip import GONE, first_face, logged_gaze_deg, received
 
 FLAGS = {f"/avatar/parameters/{name}TrackingActive" for name in ("Eye", "Expression", "Lip")}

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from facet.tracker.errors import ConfigError, SinkError
 from facet.tracker.outputs import vts
 from facet.tracker.outputs.record import frame_record
 from facet.tracker.outputs.senders import open_sender
 from facet.tracker.types import Frame
-
 from tests.arkit import ARKIT
 from tests.tracker.outputs.clip import GONE, about, clip, face_at, first_face, logged_gaze_deg, logged_rotation
 from tests.tracker.outputs.vtube_studio import StandIn

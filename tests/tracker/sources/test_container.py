@@ -1,8 +1,8 @@
 """Whole files and cut ones, in the containers that videos come in."""
 
 import pytest
-from facet.tracker.sources.container import ends_early
 
+from facet.tracker.sources.container import ends_early
 from tests.clips import ffmpeg, make_clip
 
 OPTIONS = {

@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+
 from facet.tracker.errors import SourceError
 from facet.tracker.sources import open_source
-
 from tests.clips import HEIGHT, WIDTH, ffmpeg, make_clip, number_of
 from tests.conftest import material
 

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 import pillow_heif
 import pytest
+from PIL import Image
+
 from facet.tracker.errors import SourceError
 from facet.tracker.sources import SourceConfig, open_source
 from facet.tracker.sources.images import read_image
-from PIL import Image
-
 from tests.clips import make_clip, number_of, numbered_image
 from tests.conftest import ROOT, material
 

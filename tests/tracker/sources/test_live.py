@@ -11,9 +11,9 @@ import time
 import cv2
 import numpy as np
 import pytest
+
 from facet.tracker.errors import SourceError
 from facet.tracker.sources import SourceConfig, list_cameras, open_source
-
 from tests.clips import HEIGHT, WIDTH, ffmpeg, make_clip, number_of, numbered_image
 from tests.conftest import ROOT
 from tests.waiting import wait_until

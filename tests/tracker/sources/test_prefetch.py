@@ -4,8 +4,8 @@ import threading
 import time
 
 import pytest
-from facet.tracker.sources.prefetch import prefetch
 
+from facet.tracker.sources.prefetch import prefetch
 from tests.waiting import wait_until
 
 

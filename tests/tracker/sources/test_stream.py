@@ -12,10 +12,10 @@ import time
 import cv2
 import numpy as np
 import pytest
+
 from facet.tracker.errors import SourceError
 from facet.tracker.sources import SourceConfig, open_source
 from facet.tracker.sources import stream as source_stream
-
 from tests.clips import HEIGHT, WIDTH, ffmpeg, make_clip, number_of, numbered_image
 from tests.conftest import ROOT
 from tests.servers import play_rtsp, serving

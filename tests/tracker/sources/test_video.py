@@ -7,9 +7,9 @@ import threading
 
 import numpy as np
 import pytest
+
 from facet.tracker.errors import SourceError
 from facet.tracker.sources import SourceConfig, open_source
-
 from tests.clips import HEIGHT, WIDTH, ffmpeg, frame_times, make_clip, number_of
 from tests.conftest import material
 

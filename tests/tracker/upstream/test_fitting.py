@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+
 from facet.tracker.morphable import load_face_model, make_model
 from facet.tracker.pose import FLIP_Y, pose_from_camera, rotation_from_angles
 from facet.tracker.upstream.fitting import LandmarkFitter, fit_landmarks, fit_vertices, solve_bounded, weak_perspective
-
 from tests.conftest import ROOT
 from tests.reference import mirror_68
 

@@ -1,0 +1,94 @@
+"""What the keys of the window do."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from facet.render.sinks.image import write_image
+from facet.render.sinks.window import Window
+from facet.render.views import VIEWS, Renderer
+from facet.tracker.errors import RenderError, SinkError
+from facet.tracker.files import numbered_ends
+from facet.tracker.loop import FaceTracker
+from facet.tracker.sources.base import Source
+from facet.tracker.types import Frame
+
+VIEW_KEYS = [f"{digit} {view}" for digit, view in enumerate(VIEWS, start=1)]
+KEYS_HELP = (
+    "q, Esc  quit",
+    "space  pause and go on; next image",
+    *("   ".join(VIEW_KEYS[start : start + 3]) for start in range(0, len(VIEW_KEYS), 3)),
+    "s  snapshot",
+    "r  detect again",
+    "h  this help",
+)
+
+
+def handle_keys(
+    window: Window,
+    tracker: FaceTracker,
+    renderer: Renderer,
+    source: Source,
+    frame: Frame,
+    notify: Callable[[str], None] = lambda text: None,
+) -> bool:
+    """Do what the keys say; False to quit. A pause, which each image begins with, lasts until space is pressed.
+
+    `notify` gets a line about a snapshot or a view that failed.
+    """
+    paused = source.still
+    while True:
+        for key in window.keys():
+            if key in ("q", "esc"):
+                return False
+            if key == "space":
+                paused = not paused
+            elif key == "r":
+                tracker.redetect()
+            elif key == "h":
+                window.toggle_help()
+            elif key == "s":
+                take_snapshot(window, frame, notify)
+            elif key.isdigit() and 0 < int(key) <= len(VIEWS):
+                toggle_view(VIEWS[int(key) - 1], tracker, renderer, notify)
+        if window.closed or source.stopped:
+            return False
+        window.status = ("space: next image" if source.still else "paused, space: go on") if paused else ""
+        if not paused:
+            return True
+        window.redraw()
+        time.sleep(0.02)
+
+
+def toggle_view(view: str, tracker: FaceTracker, renderer: Renderer, notify: Callable[[str], None]) -> None:
+    """Switch a view on or off; report one that the face model cannot show."""
+    views = renderer.views
+    try:
+        renderer.set_views(tuple(v for v in views if v != view) if view in views else (*views, view))
+    except RenderError as error:
+        notify(str(error))
+    tracker.with_vertices = renderer.needs_vertices
+
+
+def take_snapshot(window: Window, frame: Frame, notify: Callable[[str], None]) -> None:
+    """Save what the window shows and note it there; a failure is no reason to stop the session."""
+    try:
+        window.note(f"saved {save_snapshot(window.snapshot(), frame)}")
+    except SinkError as error:
+        window.note("the snapshot could not be written")
+        notify(f"snapshot: {error}")
+
+
+def save_snapshot(picture: np.ndarray, frame: Frame) -> Path:
+    """Write what the window shows to a new file in the working folder; returns its path."""
+    stem = f"facet-{time.strftime('%Y%m%d-%H%M%S')}-{frame.index}"
+    for end in numbered_ends():
+        path = Path(f"{stem}{end}.png")
+        with contextlib.suppress(FileExistsError):
+            write_image(path, picture, replace=False)
+            return path

@@ -1,0 +1,27 @@
+"""All settings of the program, by part: what `--config`, `--set` and `--print-config` know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from facet.detect import DetectorConfig
+from facet.render.sinks.video import OutputConfig
+from facet.tracker.loop import CameraConfig, RegressorConfig
+from facet.tracker.runtime import RuntimeConfig
+from facet.tracker.smoothing import SmoothingConfig
+from facet.tracker.sources.base import SourceConfig
+from facet.tracker.tracks import TrackerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class AppConfig:
+    """All settings; each part owns its own."""
+
+    source: SourceConfig = field(default_factory=SourceConfig)
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    regressor: RegressorConfig = field(default_factory=RegressorConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+    camera: CameraConfig = field(default_factory=CameraConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
