@@ -24,18 +24,17 @@ def take_over() -> None:
 if __name__ == "__main__":
     take_over()
 
-from facet import startup
-
-startup.limit_threads()
-if __name__ == "__main__":
-    startup.prepare_process()
-
 import argparse
 import contextlib
 import threading
 import time
 
 try:
+    from facet import startup
+
+    startup.limit_threads()
+    if __name__ == "__main__":
+        startup.prepare_process()
     from facet.assembly import open_session
     from facet.interrupts import ignore_signals, raise_at_signals, signals_stop, uninterrupted
     from facet.options import parse_args
@@ -72,7 +71,7 @@ class Progress:
         if self._bar is not None:
             self._bar.update()
 
-    def print(self, line: str) -> None:
+    def report(self, line: str) -> None:
         """Report a line above the bar."""
         if self._bar is not None:
             self._bar.clear()
@@ -130,7 +129,7 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
         say(f"networks: {tracker.provider}, {config.runtime.threads} thread(s){drawn}")
         progress = Progress(source.frame_count_hint, enabled=watched and not session.window)
         parts.callback(progress.close)
-        print_notice = (lambda line: None) if args.quiet else progress.print
+        print_notice = (lambda line: None) if args.quiet else progress.report
         notices = Notices(tracker, config.tracker.max_faces, session.senders, print_notice)
 
         def after_frame() -> None:

@@ -180,7 +180,7 @@ def test_manifests_that_were_made_to_hurt(text, tmp_path):
 @pytest.fixture
 def project(tmp_path):
     """A copy of the program whose weights may be damaged."""
-    for name in ("app.py", "tracker", "detect", "render"):
+    for name in ("app.py", "facet", "tracker", "detect", "render"):
         (tmp_path / name).symlink_to(ROOT / name)
     if not (ROOT / "weights" / "manifest.toml").exists():
         pytest.skip("no weights are shipped yet")
@@ -217,7 +217,7 @@ def test_a_networks_own_face_model_is_checked_where_another_is_drawn(project, mo
 
 def test_a_damaged_file_is_one_line_of_the_program(tmp_path):
     """The threads that load it, too, are silent."""
-    for name in ("app.py", "tracker", "detect", "render"):
+    for name in ("app.py", "facet", "tracker", "detect", "render"):
         copy = shutil.copy if name == "app.py" else shutil.copytree
         copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "weights", tmp_path / "weights", ignore=shutil.ignore_patterns("upstream"))
