@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from facet.tracker.errors import ConfigError, FaceTrackError
 from facet.tracker.files import check_targets, new_file
 from facet.tracker.pose import rotation_from_angles
-
 from tools.face_logs import FaceLog, read_face
 
 NOTICE = "not a medical device: no diagnosis, no measure of a treatment"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from facet.tracker.errors import ConfigError, SourceError
 from facet.tracker.outputs.record import AXES
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+
 from facet.tracker.arkit import NAMES, arkit_name
 from facet.tracker.config import load_config, to_toml
 from facet.tracker.errors import ConfigError

@@ -7,12 +7,12 @@ import json
 
 import numpy as np
 import pytest
+
 from facet.tracker.mirror import MIRROR_68
 from facet.tracker.morphable import load_face_model
 from facet.tracker.outputs.logs import open_log
 from facet.tracker.pose import rotation_from_angles
 from facet.tracker.weights import ROOT
-
 from tools import asymmetry
 from tools.face_logs import read_face
 

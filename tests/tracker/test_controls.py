@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from facet.tracker.calibration import (
     Calibration,
     Centre,
@@ -23,7 +24,6 @@ from facet.tracker.morphable import load_face_model, project
 from facet.tracker.outputs.avatar import Moved
 from facet.tracker.pose import camera_from_pose, rotation_from_angles
 from facet.tracker.types import FaceTrack, Pose, Roi, TrackState
-
 from tests.conftest import ROOT
 
 
