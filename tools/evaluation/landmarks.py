@@ -6,7 +6,8 @@
 
 Detector, two crops and all: each picture goes through the tracker alone, as `app.py` does with images. Without --data:
 photographs of people that nobody trained on (tools/data/split.py), these once more as the last frame of a short still
-video ("followed"), and rendered people, whose depth is known too.
+video ("followed"), rendered people, whose depth is known too, and rendered people one side of whose face is weak
+("palsied"), beside the figures that ParFace-Net published on such people of its own. --sets names some of them.
 """
 
 from __future__ import annotations
@@ -19,12 +20,17 @@ from pathlib import Path
 import numpy as np
 
 from facet.tracker.types import FaceTrack
-from tools.evaluation import crops, people, photographs
+from tools.evaluation import crops, palsy, people, photographs
 from tools.evaluation.common import followed, nearest, open_trackers, options, still, tell
 from tools.evaluation.photographs import Sample, sqrt_wh
 
 YAW_EDGES_DEG = (0, 30, 60, 90)
-RENDERED = 150
+RENDERED, PALSIED = 150, 150
+# Source: the README of ParFace-Net: people with facial palsy of its own set, 3D; not comparable one to one
+PUBLISHED = {
+    "nme": 3.786, "std": 2.975, "failures_10": 0.815, "auc_10": 0.6281, "gte": 8.193, "gte_std": 4.374
+}  # fmt: skip
+EYES = (36, 39), (42, 45)  # outer and inner corner, inner and outer corner
 # which of the 68 points, averaged, stand for AFLW's 21. Source: 3DDFA, benchmark_aflw.py, ind_68to21
 OF_21 = (17, 19, 21, 22, 24, 26, 36, slice(36, 42), 39, 42, slice(42, 48), 45, 2, 31, 30, 35, 14, 48, slice(60, 68), 54, 8)  # fmt: skip  # noqa: E501
 
@@ -35,7 +41,8 @@ def metrics(points: np.ndarray, truth: np.ndarray, box: np.ndarray | None = None
     NME: mean distance in the picture / sqrt(wh) of the truth's rectangle, or `box` (n,). Offset: mean signed error /
     sqrt(wh), the larger of x, y. AUC and failure rate: of the NME, at 10 %. STD: root of the mean over faces of the
     variance of the distances within a face.
-    Of 68 points also: inner, points 17-67 / outer eye distance; errors of the lips' gap and the mouth's width / that.
+    Of 68 points also: NME / distance of the outer eye corners and of the pupils (the middles of each eye's corners);
+    inner, points 17-67 / outer eye distance; errors of the lips' gap and the mouth's width / that.
     Of 68 points with depth also: GTE and its STD, distance in 3D / outer eye distance in 3D, the means of z removed.
     Source of AUC, failure rate, STD and GTE: ParFace-Net's evaluation.
     """
@@ -54,7 +61,12 @@ def metrics(points: np.ndarray, truth: np.ndarray, box: np.ndarray | None = None
     }
     if truth.shape[1] == 68:
         eyes = np.linalg.norm(truth[:, 36, :2] - truth[:, 45, :2], axis=1)
+        right, left = (truth[:, list(corners), :2].mean(axis=1) for corners in EYES)
+        pupils = np.linalg.norm(left - right, axis=1)
+        mean = np.nanmean(distance, axis=1)
         result |= {
+            "nme_outer_eyes": 100 * (mean / eyes).mean(),
+            "nme_pupils": 100 * (mean / pupils).mean(),
             "inner": (100 * distance[:, 17:].mean(axis=1) / eyes).mean(),
             "lips": 100 * gap_error(points, truth, 62, 66),
             "mouth_width": 100 * gap_error(points, truth, 48, 54),
@@ -140,8 +152,24 @@ def rendered_people(count: int) -> Iterator[Sample]:
         yield Sample(str(i), shot.picture, shot.landmarks, shot.angles_deg[0], sqrt_wh(shot.landmarks))
 
 
+def palsied_people(count: int) -> Iterator[Sample]:
+    """Pictures of people who do not exist, one side of whose face is weak."""
+    for i, shot in enumerate(palsy.portraits(count)):
+        yield Sample(str(i), shot.picture, shot.landmarks, shot.angles_deg[0], sqrt_wh(shot.landmarks))
+
+
+# how each set is tracked, and its samples
+SETS: dict[str, tuple[Callable, Callable[[], Iterator[Sample]]]] = {
+    "photographs": (still, photographs.validation),
+    "followed": (followed, photographs.validation),
+    "rendered": (still, partial(rendered_people, RENDERED)),
+    "palsied": (still, partial(palsied_people, PALSIED)),
+}
+
+
 def main(arguments: list[str]) -> int:
     parser = options("landmarks", __doc__)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), metavar="SET", help=", ".join(SETS))
     parser.add_argument("--data", nargs=2, metavar=("SET", "PATH"), help=f"{', '.join(photographs.SETS)}, and where")
     parser.add_argument("--groups", metavar="WEIGHTS", help="errors by group of photographs instead")
     parser.add_argument("--cut", type=Path, default=Path("runs/data"), help="what `tools.data.build faces` wrote")
@@ -154,15 +182,13 @@ def main(arguments: list[str]) -> int:
     if args.data:
         sets = {args.data[0]: (still, photographs.SETS[args.data[0]](Path(args.data[1])))}
     else:
-        sets = {
-            "photographs": (still, photographs.validation()),
-            "followed": (followed, photographs.validation()),
-            "rendered": (still, rendered_people(RENDERED)),
-        }
+        sets = {name: (SETS[name][0], SETS[name][1]()) for name in args.sets}
     results, errors = {}, {}
     for name, (look, samples) in sets.items():
         tracks = {system: partial(look, tracker) for system, tracker in trackers.items()}
         results[name], errors[name] = judge(tracks, samples)
+        if name == "palsied":
+            results[name]["published, on its own set"] = PUBLISHED
 
     def draw(folder: Path) -> None:
         from tools.evaluation import plots
