@@ -2,7 +2,7 @@
 
 Right fits: photographs of training people, upright and rolled, where 3DDFA_V2 or MediaPipe agree. Wrong fits: upside
 down, animals, images without a face. Logistic regression on the regressor's score, the spread of several views and the
-detector's score gives the constants of `tracker/looks.py`; the counts show what is accepted at each threshold.
+detector's score gives the constants of `tracker/agreement.py`; the counts show what is accepted at each threshold.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from facet.detect import DetectorConfig, open_detector
-from facet.tracker.looks import LEAST_DOUBT, SPREAD_UNIT
+from facet.tracker.agreement import LEAST_DOUBT, SPREAD_UNIT
 from facet.tracker.loop import FaceTracker
 from tools.data import material
 from tools.data.split import held_out

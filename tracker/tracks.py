@@ -79,7 +79,7 @@ class Observation:
     score: float | None
     thumbnail: np.ndarray
     heads: Mapping[str, np.ndarray] = field(default_factory=dict)  # the network's other heads, by name
-    spread: float | None = None  # of the landmarks in several views (tracker/looks.py); None of a single view
+    spread: float | None = None  # of the landmarks in several views (tracker/agreement.py); None of a single view
     fit: float | None = None  # probability that the fit lies on a face, by several views; None of a single view
     box: Rectangle = field(init=False)  # of the landmarks
     centre: tuple[float, float] = field(init=False)  # mean of the landmarks, image px

@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from facet.tracker import loop
+from facet.tracker import observing, publishing
 from facet.tracker.crop import cut_batch
 from facet.tracker.errors import ConfigError, ImageError
 from facet.tracker.loop import FaceTracker
 from facet.tracker.smoothing import SmoothingConfig
 from facet.tracker.tracks import TrackerConfig
-from facet.tracker.types import Box, TrackState
+from facet.tracker.types import Box, FaceParams, TrackState
 from tests.tracker.fakes import BLUE, RED, YELLOW, DiscDetector, DiscRegressor, RingModel, frame
 
 RAW = SmoothingConfig(enabled=False)
@@ -107,9 +108,9 @@ def test_a_new_face_is_seen_in_the_mirror_too():
     assert centre(second)[0] - 100 == pytest.approx(3.0 * second.roi.size / regressor.size, abs=0.3)
 
 
-@pytest.mark.parametrize("zooms", [loop.CLOSE_ZOOMS, (0.8,), (0.8, 0.9)])
+@pytest.mark.parametrize("zooms", [observing.CLOSE_ZOOMS, (0.8,), (0.8, 0.9)])
 def test_new_faces_lie_where_they_are_at_whatever_zoom_they_are_seen(zooms, monkeypatch):
-    monkeypatch.setattr(loop, "CLOSE_ZOOMS", zooms)
+    monkeypatch.setattr(observing, "CLOSE_ZOOMS", zooms)
     tracker, _, regressor = make_tracker()
     left, right = tracker.step(frame(0, (80, 100, 20, RED), (220, 110, 40, BLUE)))
     assert regressor.runs == [2, 4 * len(zooms)]
@@ -321,7 +322,7 @@ def test_the_next_crop_turns_half_way_after_the_head(monkeypatch):
         head.crop_roll_deg = rois[0].roll_deg
         return cut_batch(image, rois, *rest)
 
-    monkeypatch.setattr(loop, "cut_batch", told)
+    monkeypatch.setattr(observing, "cut_batch", told)
     tracker, _, _ = make_tracker(regressor=head, redetect_s=100.0)
     left = []
     for index, head.roll_deg in enumerate([170.0, 170.0] + 5 * [190.0]):
@@ -426,10 +427,15 @@ def test_looking_ahead_reads_blendshapes_in_the_order_of_the_frames():
     assert [faces[0].blendshapes["jawOpen"] for _, faces in done] == pytest.approx([k / 100 for k in range(1, 13)])
 
 
-def test_no_reader_is_asked_where_another_model_is_drawn():
+def test_no_reader_is_asked_where_another_model_is_drawn(monkeypatch):
+    class Fitted(RingModel):
+        sparse = SimpleNamespace(mean=RingModel.mean, basis=RingModel.sparse.basis, lines=np.zeros(68))
+
+    params = FaceParams(np.eye(3, 4, dtype=np.float32), np.zeros(1, np.float32), np.zeros(1, np.float32), None)
+    monkeypatch.setattr(publishing, "LandmarkFitter", lambda model, jaw_slides: lambda landmarks: params)
     reader = CountingReader()
-    tracker = FaceTracker(DiscDetector(), DiscRegressor(), RingModel(), RingModel(), reader, smoothing=RAW)
-    assert tracker._reader is None and not reader.given
+    tracker = FaceTracker(DiscDetector(), DiscRegressor(), Fitted(), RingModel(), reader, smoothing=RAW)
+    assert tracker.step(frame(0, (100, 100, 30, RED))) and not reader.given
 
 
 def test_vertices_only_when_asked_for():
@@ -469,7 +475,7 @@ def test_the_crop_does_not_swing_with_a_network_that_answers_to_it():
 
 @pytest.mark.parametrize(("way_px", "followed_px"), [(4, 2), (-4, -2), (0, 0), (6, 3), (100, 97), (-100, -97)])
 def test_small_ways_are_followed_in_part_and_all_beyond_at_once(way_px, followed_px):
-    assert loop._followed(way_px, gain=0.5, calm_px=6) == followed_px
+    assert observing.followed(way_px, gain=0.5, calm_px=6) == followed_px
 
 
 def test_an_array_is_tracked_as_a_photograph_or_a_frame():

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facet.tracker import looks
+from facet.tracker import agreement
 from facet.tracker.files import new_file
 from facet.tracker.mirror import MIRROR_68, Mirror
 from facet.tracker.morphable import load_face_model
@@ -127,7 +127,7 @@ def told(network: Regressor, mirror: Mirror, images, points: np.ndarray) -> list
         place = crops.place(face_points, network.crop_spec)
         crop = crops.warp(image, place, network.size)
         plain, mirrored = network(np.ascontiguousarray([crop, crop[:, ::-1]]))
-        face = looks.mean_of([plain, mirror.face(mirrored, network.size)])
+        face = agreement.mean_of([plain, mirror.face(mirrored, network.size)])
         camera = face.camera / place[0, 0]
         camera[:2, 3] -= place[:, 2] / place[0, 0]
         faces.append(replace(face, camera=camera))

@@ -1,4 +1,4 @@
-"""Several looks at one face, in crops that differ a little, made one."""
+"""Several predictions for one face, from crops that differ a little: their mean, and how far they agree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEAST_DOUBT = 1e-6  # a belief nearer to 0 or 1 counts as this one
 
 
 def unzoomed(face: FaceParams, zoom: float, size_px: int) -> FaceParams:
-    """What was told of a crop of `size_px`, in px of the crop that is as large but of a square 1 / `zoom` the size.
+    """The prediction for a crop of `size_px`, in px of the crop that is as large but of a square 1 / `zoom` the size.
 
     Both squares have the same centre and roll.
     """
@@ -27,11 +27,11 @@ def unzoomed(face: FaceParams, zoom: float, size_px: int) -> FaceParams:
 
 
 def mean_of(faces: Sequence[FaceParams]) -> FaceParams:
-    """The mean of answers about one face, which hardly differ in pose; without a score where one has none.
+    """The mean of predictions for one face, which hardly differ in pose; without a score where one has none.
 
     Other heads are those of the first, as some of the others may be of mirror images.
 
-    Scores are averaged as log odds, which is what a network tells: a doubtful look must not outweigh three sure ones.
+    Scores are averaged as log odds, which is what a network predicts: a doubtful one must not outweigh three sure ones.
     """
     scores = [face.score for face in faces]
     return FaceParams(

@@ -1,9 +1,9 @@
-"""Several looks at one face are one answer."""
+"""Several predictions for one face become one."""
 
 import numpy as np
 import pytest
 
-from facet.tracker.looks import mean_of, unzoomed
+from facet.tracker.agreement import mean_of, unzoomed
 from facet.tracker.pose import model_to_image
 from facet.tracker.types import FaceParams, Roi
 

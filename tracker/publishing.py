@@ -1,0 +1,138 @@
+"""From the state of a track to the `FaceTrack` that users get: smoothing, blendshapes, the face model that is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from facet.tracker.aligner import IRISES, Alignment, PointFilter, placed
+from facet.tracker.arkit import ArkitBlendshapes
+from facet.tracker.blendshapes import BlendshapeReader
+from facet.tracker.expression import ExpressionSolver
+from facet.tracker.morphable import MorphableModel, project
+from facet.tracker.pose import translation_mm
+from facet.tracker.smoothing import FaceFilter, Sample, SmoothingConfig
+from facet.tracker.tracks import Observation, Slot
+from facet.tracker.types import FaceTrack, Frame, TrackState
+from facet.tracker.upstream.fitting import LandmarkFitter
+
+# the neutral mesh of a track is computed anew when a coefficient of its shape has moved so far
+REBAKE_SHAPE = 0.02
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sighting:
+    """One face in one frame, before it is put in the terms of the face model that is drawn."""
+
+    slot: Slot
+    state: TrackState
+    detected: bool
+    seen: Observation
+    aligned: Alignment | None
+    points: np.ndarray | None  # (87, 3) aligned points in the face's own axes, where they are smoothed
+    filter: FaceFilter | None  # the same for as long as nothing interrupts the track
+    raw: Sample  # as it was seen, with expressions that go with the settled shape
+    smooth: Sample  # after causal smoothing; as it was seen where there is none
+
+
+class Publisher:
+    """Smooths what is seen of tracks, and puts it in the terms of the face model that is drawn.
+
+    Parameters
+    ----------
+    model : the face model behind the regressor
+    mesh_model : the face model that is drawn; where it is another one it is fitted to the landmarks of each frame
+    reader : reads the blendshapes from the regressor's expressions; without one, and where `mesh_model` is another
+        model, they are the expressions themselves
+    """
+
+    def __init__(
+        self,
+        model: MorphableModel,
+        mesh_model: MorphableModel,
+        reader: BlendshapeReader | None,
+        smoothing: SmoothingConfig,
+        fov_deg: float,
+    ):
+        self.mesh_model = mesh_model
+        self.blendshapes = ArkitBlendshapes(mesh_model.expression_names)
+        self.with_vertices = False  # whether `FaceTrack.vertices` is filled
+        self._model, self._smoothing, self._fov_deg = model, smoothing, fov_deg
+        self._solve = ExpressionSolver(model)
+        self._reader = reader if mesh_model is model else None
+
+    def sight(self, slot: Slot, frame: Frame) -> Sighting:
+        """What is seen of a track in this frame, smoothed by what was seen before."""
+        seen = slot.seen
+        expression = seen.expression
+        if self._smoothing.enabled:
+            if slot.filter is None:
+                middle_mm = self._model.landmarks(np.eye(3, 4, dtype=np.float32), seen.shape, seen.expression).mean(
+                    axis=0
+                )
+                slot.filter = FaceFilter(self._smoothing, self._model.expression_names, seen.pose, middle_mm)
+            expression = self._solve(expression, seen.shape, slot.settle_shape(seen.shape))
+        raw = Sample(seen.camera, seen.pose, expression, frame.time_s)
+        smooth = slot.filter(raw) if self._smoothing.enabled else raw
+        points = self._smooth_points(slot, raw) if slot.aligned is not None and self._smoothing.enabled else None
+        return Sighting(slot, slot.state, slot.detected, seen, slot.aligned, points, slot.filter, raw, smooth)
+
+    def _smooth_points(self, slot: Slot, raw: Sample) -> np.ndarray:
+        """The aligned points of a track in the face's own axes, smoothed anew whenever the track is."""
+        if slot.points is None or slot.points[0] is not slot.filter:
+            slot.points = slot.filter, PointFilter(self._smoothing)
+        return slot.points[1](slot.aligned.points, raw, slot.filter.anchor_mm)
+
+    def publish(self, sighting: Sighting, smooth: Sample, frame: Frame) -> FaceTrack:
+        """The face of a track, smoothed as given, in the terms of the face model that is drawn."""
+        slot, seen = sighting.slot, sighting.seen
+        camera, expression, pose, landmarks, shape = (
+            smooth.camera,
+            smooth.expression,
+            smooth.pose,
+            seen.landmarks,
+            seen.shape,
+        )
+        if self._smoothing.enabled:
+            shape = slot.shape_mean.copy()
+            landmarks = self._model.landmarks(camera, shape, expression)
+        if self.mesh_model is not self._model:
+            if slot.fitter is None:
+                slot.fitter = LandmarkFitter(self.mesh_model, jaw_slides=self._model.sparse.lines > 0)
+            fitted = slot.fitter(landmarks)
+            camera, shape, expression = fitted.camera, fitted.shape, fitted.expression
+        vertices = None
+        if self.with_vertices:
+            if slot.neutral is None or np.abs(shape - slot.neutral_shape).max() > REBAKE_SHAPE:
+                slot.neutral, slot.neutral_shape = self.mesh_model.bake(shape), shape
+            vertices = self.mesh_model.vertices(shape, expression, slot.neutral)
+            vertices = project(vertices, np.asarray(camera, np.float32))
+        weights = expression
+        if self._reader is not None:
+            slot.reading = slot.reading or self._reader.start()
+            weights = slot.reading(expression)
+        precise: dict = {}
+        if sighting.aligned is not None:
+            aligned, points = sighting.aligned, sighting.aligned.points
+            if sighting.points is not None:
+                points = placed(sighting.points, smooth, sighting.filter.anchor_mm)
+            landmarks, precise = points[:68], {"irises": points[IRISES]}
+            precise |= {"landmark_spread_px": aligned.spread_px[:68], "landmark_visible": aligned.visible[:68]}
+        return FaceTrack(
+            id=slot.id,
+            state=sighting.state,
+            score=seen.score if seen.fit is None else seen.fit,
+            detected=sighting.detected,
+            roi=seen.roi,
+            model_to_image=camera,
+            shape=shape,
+            expression=expression,
+            pose=pose,
+            landmarks=landmarks,
+            translation_mm=translation_mm(camera, frame.image.shape[1::-1], self._fov_deg),
+            blendshapes=self.blendshapes(weights),
+            vertices=vertices,
+            heads=seen.heads,
+            **precise,
+        )
