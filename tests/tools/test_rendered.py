@@ -10,10 +10,11 @@ from facet.tracker.morphable import load_face_model
 from facet.tracker.pose import pose_from_camera
 from facet.tracker.weights import ROOT
 from tests.tools import training_data
-from tools.actor import Actor, Look, glasses
+from tools.actor import Actor, Look
 from tools.data import augment, rendered
 from tools.data.crops import SIZE_PX, mirrored_68
 from tools.regressor.data import GROUP_WEIGHT, load_table, made_labels, training_rows
+from tools.solids import glasses
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +74,13 @@ def test_a_dark_spot_of_the_texture_appears_where_the_model_says(model):
 def test_one_eye_may_close_and_most_eyes_look_together(model):
     rng = np.random.default_rng(0)
     names = list(model.expression_names)
-    drawn = np.array([rendered.random_expression(rng, names) for _ in range(400)])
+    drawn = np.array([rendered.random_expression(rng, names) for _ in range(1200)])
     assert drawn.min() >= 0 and drawn.max() <= 1
     left, right = (drawn[:, names.index(f"eyeBlink_{side}")] for side in "LR")
-    assert ((left > 0.9) & (right < 0.1)).sum() > 10 and ((left > 0.9) & (right > 0.9)).sum() > 60
+    assert ((left > 0.9) & (right < 0.1)).sum() > 30 and ((left > 0.9) & (right > 0.9)).sum() > 180
     # some are shut with effort, by that side of the face alone
     squint = [drawn[:, names.index(f"cheekSquint_{side}")] for side in "LR"]
-    assert ((left > 0.9) & (right < 0.1) & (squint[0] > 0.2) & (squint[1] == 0)).sum() > 3
+    assert ((left > 0.9) & (right < 0.1) & (squint[0] > 0.2) & (squint[1] == 0)).sum() > 9
     out, into = drawn[:, names.index("eyeLookOut_L")], drawn[:, names.index("eyeLookIn_R")]
     assert 0.8 < (out == into).mean() < 0.95
     assert (out * drawn[:, names.index("eyeLookIn_L")] == 0).all()
@@ -107,9 +108,77 @@ def test_gaze_goes_with_the_eyes(model, people):
 
 
 def test_lenses_close_the_frames():
-    assert len(glasses(True)) == len(glasses(False)) == 5
-    open_rim, dark = glasses(False)[0][0], glasses(True)[0][0]
-    assert np.ptp(open_rim[:32, 0]) > 40 and np.ptp(dark[:32, 0]) < 1e-6
+    eyes = np.array([[-31.0, 29, 84], [32.0, 30, 85]])
+    (clear, lenses), (dark, _) = (glasses(eyes, 104.0, dark) for dark in (False, True))
+    assert len(clear) == len(dark) == 5
+    assert np.ptp(clear[0][0][:32, 0]) > 40 and np.ptp(dark[0][0][:32, 0]) < 1e-6
+    for eye, lens in zip(eyes, lenses, strict=True):  # before the eye, and around it
+        assert (lens[:, 2] > eye[2] + 5).all()
+        assert (lens.min(axis=0) < eye)[:2].all() and (eye < lens.max(axis=0))[:2].all()
+
+
+def mouth_of(model, moves, **more):
+    """How many px of somebody's mouth, 4 a mm, show lit teeth, and how many show flesh."""
+    texture = dict(np.load(ROOT / "weights" / "texture.npz"))
+    look = Look(np.zeros(len(texture["modes"])), tooth_bgr=(250, 0, 0), mouth_bgr=(0, 100, 0), **more)
+    expression = np.zeros(model.expression_count, np.float32)
+    for name, weight in moves.items():
+        expression[model.expression_names.index(name)] = weight
+    actor = Actor(model, texture, np.zeros(model.shape_count, np.float32), look)
+    camera = np.float32([[4, 0, 0, 120], [0, -4, 0, -80], [0, 0, 4, 0]])
+    drawn = actor.draw(np.full((240, 240, 3), 128, np.float32), camera, expression)
+    blue, green, red = np.moveaxis(drawn, -1, 0)
+    return (blue > 2 * red + 50).sum(), (green > 2 * red + 20).sum()
+
+
+def test_open_mouths_show_teeth_and_tongue_and_closed_ones_neither(model):
+    assert mouth_of(model, {}) == (0, 0)
+    teeth, flesh = mouth_of(model, {"jawOpen": 0.6})
+    assert flesh > 3000
+    smile = {"mouthUpperUp_L": 0.8, "mouthUpperUp_R": 0.8, "mouthLowerDown_L": 0.8, "mouthLowerDown_R": 0.8}
+    shown, _ = mouth_of(model, smile)
+    assert shown > 3000 and teeth < 100
+    raised = mouth_of(model, {"jawOpen": 0.6}, tongue=(1.0, 1.0))
+    assert raised[1] > 1.05 * flesh
+
+
+def test_one_side_of_a_palsied_face_stays_weak(model):
+    names = list(model.expression_names)
+    for seed in range(20):
+        weights = dict.fromkeys(names, 0.8)
+        rendered.palsied(np.random.default_rng(seed), weights)
+        moves = "mouthSmile", "browOuterUp", "eyeBlink"
+        sides = {side: np.array([weights[f"{move}_{side}"] for move in moves]) for side in "LR"}
+        weak, strong = sorted("LR", key=lambda side: sides[side].sum())
+        assert (sides[weak] <= 0.4 * sides[strong]).all()
+        assert weights["mouthRight" if weak == "L" else "mouthLeft"] <= 0.5
+        assert weights["mouthLeft" if weak == "L" else "mouthRight"] == 0
+
+
+def test_lips_never_pass_each_other_and_shut_lids_stay(model):
+    rng, names = np.random.default_rng(5), list(model.expression_names)
+    drawn = np.array([rendered.random_expression(rng, names) for _ in range(1500)])
+    column = {name: drawn[:, k] for k, name in enumerate(names)}
+    assert (column["mouthClose"] <= column["jawOpen"]).all() and (column["mouthClose"] > 0.1).sum() > 10
+    for side in "LR":
+        shut = column[f"eyeBlink_{side}"] > 0.99
+        for name in ("eyeWide", "eyeLookUp", "eyeLookDown"):
+            assert column[f"{name}_{side}"][shut].max() < 0.02
+    # squints with one eye and with both; rounded and pressed mouths
+    squint = np.stack([column["eyeSquint_L"], column["eyeSquint_R"]])
+    assert ((squint.max(axis=0) > 0.5) & (squint.min(axis=0) == 0)).sum() > 50
+    assert (squint.min(axis=0) > 0.4).sum() > 30
+    assert (column["mouthPucker"] > 0.5).sum() > 50 and (column["mouthPress_L"] > 0.5).sum() > 30
+
+
+def test_faces_have_the_sharpness_of_their_size():
+    rng = np.random.default_rng(0)
+    drawn = np.zeros((rendered.FINE_PX, rendered.FINE_PX, 3), np.float32)
+    drawn[::8] = drawn[1::8] = drawn[2::8] = drawn[3::8] = 200
+    contrast = [rendered.photographed(rng, drawn, px).std() for px in (300.0, 30.0)]
+    assert contrast[0] > 3 * contrast[1]
+    sizes = np.array([rendered.random_size(rng) for _ in range(300)])
+    assert sizes.min() < 40 and sizes.max() > 400 and (sizes > 150).mean() == pytest.approx(0.4, abs=0.1)
 
 
 def test_pieces_make_the_same_people_whoever_draws_them(data, monkeypatch):

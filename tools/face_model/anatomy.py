@@ -53,8 +53,8 @@ def anatomical_points(model: MorphableModel) -> AnatomicalPoints:
     skin = np.isin(model.region, [model.region_names.index(name) for name in ("face", "ear", "neck")])
     triangles = model.triangles[skin[model.triangles].all(axis=1)]
     basis = _dense_basis(model)
-    edges = [_lid_edge(model.mean, triangles, side) for side in (-1, 1)]
-    combined = [_on_surface(model.mean, triangles, places[k]) for k in range(FIXED, 68)]
+    edges = [lid_edge(model.mean, triangles, side) for side in (-1, 1)]
+    combined = [on_surface(model.mean, triangles, places[k]) for k in range(FIXED, 68)]
     for edge, points in zip(edges, LIDS, strict=True):
         for k in points:
             combined[k - FIXED] = _on_line(model.mean, edge, places[k])
@@ -87,7 +87,7 @@ def _dense_basis(model: MorphableModel) -> np.ndarray:
     return basis
 
 
-def _on_surface(mean: np.ndarray, triangles: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def on_surface(mean: np.ndarray, triangles: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The triangle that a line along z through the place meets nearest to it: its corners, and their weights."""
     a, b, c = (mean[triangles[:, k]] for k in range(3))
     area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
@@ -102,7 +102,7 @@ def _on_surface(mean: np.ndarray, triangles: np.ndarray, place: np.ndarray) -> t
     return triangles[best], weight[best]
 
 
-def _lid_edge(mean: np.ndarray, triangles: np.ndarray, side: int) -> np.ndarray:
+def lid_edge(mean: np.ndarray, triangles: np.ndarray, side: int) -> np.ndarray:
     """The edge of the lids of one eye as a closed line of vertices."""
     loops = [loop for loop in border_loops(triangles) if side * mean[loop, 0].mean() > 10]
     ring, seen = loops[0], set(loops[0].tolist())
