@@ -1,4 +1,4 @@
-"""Axes, pose box and landmarks as capsules: strokes with round ends, drawn alike by both renderers.
+"""Axes, pose box, landmarks and contours as capsules: strokes with round ends, drawn alike by both renderers.
 
 A capsule is a row of nine float32: x0, y0, x1, y1 (image px), radius (px), B, G, R (0-255), alpha (0-1).
 """
@@ -19,6 +19,10 @@ BOX_HALF_MM = 70.0
 SHADE = (0, 0, 0)
 EDGE_COLOUR = (90, 220, 120)
 POINT_COLOUR = (40, 255, 60)
+CONTOUR_COLOUR = (250, 225, 120)
+MAX_COORDINATE_PX = 1e6  # strokes beyond are damaged
+CURVE_STEPS = 5  # line segments from one landmark to the next
+IRIS_MM = 11.7  # across; hardly differs between people
 # runs of the 68 points that are joined: jaw, brows, bridge, nostrils, eyes and lips (closed)
 RUNS = (
     (0, 17, False),
@@ -33,16 +37,21 @@ RUNS = (
 )
 
 
-def _capsules(starts, ends, radius_px: float, colour, alpha: float) -> np.ndarray:
+def capsules(starts, ends, radius_px: float, colour, alpha: float) -> np.ndarray:
     starts, ends = np.atleast_2d(starts)[:, :2], np.atleast_2d(ends)[:, :2]
     rest = np.tile(np.float32([radius_px, *colour, alpha]), (len(starts), 1))
     return np.concatenate([starts, ends, rest], axis=1).astype(np.float32)
 
 
-def _stroke_px(track: FaceTrack) -> float:
+def stroke_px(track: FaceTrack) -> float:
     """Radius of a stroke that suits the face's size."""
     x0, y0, x1, y1 = track.box
     return float(np.clip(np.hypot(x1 - x0, y1 - y0) / 240, 0.6, 4.0))
+
+
+def is_sane(track: FaceTrack) -> bool:
+    """Whether all landmarks are numbers that can be drawn with."""
+    return bool(np.abs(track.landmarks).max() < MAX_COORDINATE_PX)  # nor is NaN
 
 
 def axes(track: FaceTrack, geometry: Geometry) -> np.ndarray:
@@ -54,7 +63,7 @@ def axes(track: FaceTrack, geometry: Geometry) -> np.ndarray:
     """
     origin = track.landmarks[NOSE].mean(axis=0)
     directions = track.model_to_image[:, :3].T  # row i: axis i in image px per mm
-    radius = 1.3 * _stroke_px(track)
+    radius = 1.3 * stroke_px(track)
     if not np.isfinite(origin).all():
         return np.empty((0, 9), np.float32)
     strokes = []
@@ -70,8 +79,8 @@ def axes(track: FaceTrack, geometry: Geometry) -> np.ndarray:
             lines += [(tip, tip[:2] - head * along + side * 0.55 * head * across) for side in (-1, 1)]
         starts = np.array([line[0][:2] for line in lines])
         ends = np.array([line[1][:2] for line in lines])
-        strokes.append(_capsules(starts, ends, radius + 1.0, SHADE, 0.35))
-        strokes.append(_capsules(starts, ends, radius, AXIS_COLOURS[axis], 1.0))
+        strokes.append(capsules(starts, ends, radius + 1.0, SHADE, 0.35))
+        strokes.append(capsules(starts, ends, radius, AXIS_COLOURS[axis], 1.0))
     return np.concatenate(strokes)
 
 
@@ -92,9 +101,9 @@ def pose_box(track: FaceTrack, geometry: Geometry) -> np.ndarray:
     pairs = np.concatenate([pairs, [(4 + i, 4 + (i + 1) % 4) for i in range(4)]])
     starts, ends = corners[pairs[:, 0]], corners[pairs[:, 1]]
     order = np.argsort(starts[:, 2] + ends[:, 2])
-    radius = 1.1 * _stroke_px(track)
-    shade = _capsules(starts[order], ends[order], radius + 1.0, SHADE, 0.30)
-    return np.concatenate([shade, _capsules(starts[order], ends[order], radius, BOX_COLOUR, 1.0)])
+    radius = 1.1 * stroke_px(track)
+    shade = capsules(starts[order], ends[order], radius + 1.0, SHADE, 0.30)
+    return np.concatenate([shade, capsules(starts[order], ends[order], radius, BOX_COLOUR, 1.0)])
 
 
 def landmarks(track: FaceTrack, geometry: Geometry) -> np.ndarray:
@@ -104,15 +113,49 @@ def landmarks(track: FaceTrack, geometry: Geometry) -> np.ndarray:
     -------
     (M, 9) float32, capsules
     """
-    points, radius = track.landmarks, _stroke_px(track)
+    points, radius = track.landmarks, stroke_px(track)
     lines = []
     for start, stop, closed in RUNS:
         run = points[start:stop]
         ends = np.roll(run, -1, axis=0)
         kept = len(run) if closed else len(run) - 1
-        lines.append(_capsules(run[:kept], ends[:kept], 0.45 * radius, EDGE_COLOUR, 0.65))
-    shade = _capsules(points, points, 1.5 * radius + 0.8, SHADE, 0.45)
-    return np.concatenate([*lines, shade, _capsules(points, points, 1.5 * radius, POINT_COLOUR, 1.0)])
+        lines.append(capsules(run[:kept], ends[:kept], 0.45 * radius, EDGE_COLOUR, 0.65))
+    shade = capsules(points, points, 1.5 * radius + 0.8, SHADE, 0.45)
+    return np.concatenate([*lines, shade, capsules(points, points, 1.5 * radius, POINT_COLOUR, 1.0)])
+
+
+def contours(track: FaceTrack, geometry: Geometry) -> np.ndarray:
+    """Jaw, brows, nose, eyes and lips as smooth lines through the landmarks, and the rims of the irises where known.
+
+    Returns
+    -------
+    (M, 9) float32, capsules
+    """
+    if not is_sane(track):
+        return np.empty((0, 9), np.float32)
+    radius = stroke_px(track)
+    lines = [_curve(track.landmarks[start:stop, :2], closed) for start, stop, closed in RUNS]
+    if track.irises is not None:
+        size = IRIS_MM / 2 * track.pose.scale_px_per_mm
+        angle = np.linspace(0, 2 * np.pi, 17)
+        ring = size * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        lines += [centre[:2] + ring for centre in track.irises]
+    starts, ends = np.concatenate([line[:-1] for line in lines]), np.concatenate([line[1:] for line in lines])
+    shade = capsules(starts, ends, 0.8 * radius + 0.8, SHADE, 0.35)
+    return np.concatenate([shade, capsules(starts, ends, 0.8 * radius, CONTOUR_COLOUR, 1.0)])
+
+
+def _curve(points: np.ndarray, closed: bool) -> np.ndarray:
+    """Points along a Catmull-Rom spline through (n, 2) points."""
+    if closed:
+        points = np.concatenate([points[-1:], points, points[:2]])
+    else:
+        points = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
+    before, a, b, after = points[:-3], points[1:-2], points[2:-1], points[3:]
+    t = np.linspace(0, 1, CURVE_STEPS, endpoint=False)[:, None, None]
+    rise, bend = (b - before) / 2, before - 2.5 * a + 2 * b - 0.5 * after
+    curve = a + t * rise + t**2 * bend + t**3 * (1.5 * (a - b) + 0.5 * (after - before))
+    return np.concatenate([curve.transpose(1, 0, 2).reshape(-1, 2), b[-1:]])
 
 
 @njit(nogil=True)

@@ -3,31 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from facet.render.gaze import gaze
 from facet.render.geometry import Geometry
-from facet.render.overlay import axes, landmarks, pose_box
+from facet.render.overlay import MAX_COORDINATE_PX, axes, contours, landmarks, pose_box
+from facet.render.privacy import blur, cover, over_heads, pixelate
 from facet.render.surface import SURFACE_VIEWS
 from facet.tracker.errors import RenderError
 from facet.tracker.types import FaceTrack
 
-# strokes over the picture: (track, geometry) -> (M, 9) capsules
-OVERLAY_VIEWS: dict[str, Callable[[FaceTrack, Geometry], np.ndarray]] = {
-    "axes": axes,
-    "box": pose_box,
-    "landmarks": landmarks,
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a view is drawn: by strokes, in the image itself, or else as a surface of SURFACE_VIEWS.
+
+    Those drawn in the image lie below all others, which come in the order of `--view`.
+    """
+
+    key: str  # in the window
+    strokes: Callable[[FaceTrack, Geometry], np.ndarray] | None = None  # (M, 9) capsules
+    in_image: Callable[[np.ndarray, Sequence[FaceTrack], Geometry], None] | None = None  # (H, W, 3) uint8, written
+
+
+VIEWS: dict[str, View] = {
+    "mesh": View("1"),
+    "wire": View("2"),
+    "axes": View("3", strokes=axes),
+    "box": View("4", strokes=pose_box),
+    "landmarks": View("5", strokes=landmarks),
+    "depth": View("6"),
+    "normals": View("7"),
+    "pncc": View("8"),
+    "uv": View("9"),
+    "gaze": View("g", strokes=gaze),
+    "contours": View("o", strokes=contours),
+    "blur": View("b", in_image=over_heads(blur)),
+    "pixelate": View("x", in_image=over_heads(pixelate)),
+    "cover": View("v", in_image=over_heads(cover)),
 }
-
-MAX_COORDINATE_PX = 1e6  # strokes beyond are damaged
-
-# in the order of the window's digits
-VIEWS = ("mesh", "wire", "axes", "box", "landmarks", "depth", "normals", "pncc", "uv")
 
 
 def overlay_capsules(name: str, tracks: Sequence[FaceTrack], geometry: Geometry) -> np.ndarray:
     """The strokes of an overlay view for all faces, (M, 9) float32; those that are not finite are left out."""
-    strokes = [OVERLAY_VIEWS[name](track, geometry) for track in tracks]
+    strokes = [VIEWS[name].strokes(track, geometry) for track in tracks]
     capsules = np.concatenate(strokes) if strokes else np.empty((0, 9), np.float32)
     # written so that NaN fails too
     return np.ascontiguousarray(capsules[np.abs(capsules[:, :5]).max(axis=1, initial=0) < MAX_COORDINATE_PX])
@@ -89,7 +110,20 @@ class Renderer:
             For a picture or a face of the wrong form.
         """
         self._remember(image, tracks)
+        image, in_place = self._with_image_views(image, tracks, in_place)
         return self._draw(image, tuple(tracks), in_place)
+
+    def _with_image_views(
+        self, image: np.ndarray, tracks: Sequence[FaceTrack], in_place: bool
+    ) -> tuple[np.ndarray, bool]:
+        """The image with the views that are drawn in it, and whether it may be drawn on."""
+        drawn = [VIEWS[name].in_image for name in self.views if VIEWS[name].in_image is not None]
+        if not drawn or not tracks:
+            return image, in_place
+        image = image if in_place and image.flags.c_contiguous else np.array(image, order="C")
+        for draw in drawn:
+            draw(image, tracks, self.geometry)
+        return image, True
 
     def depth_map(self) -> np.ndarray:
         """Depth of the faces of the last picture drawn.

@@ -7,7 +7,7 @@ import sys
 
 PARTS = (
     "landmarks", "delineated", "labels", "pose", "blendshapes", "blink", "brows", "score", "jitter", "lag", "steady",
-    "scenarios", "detector", "acquisition", "asymmetry", "table",
+    "scenarios", "privacy", "detector", "acquisition", "asymmetry", "table",
 )  # fmt: skip
 
 

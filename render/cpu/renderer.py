@@ -11,7 +11,7 @@ from facet.render.geometry import Geometry
 from facet.render.overlay import draw_capsules
 from facet.render.sample import sample_face
 from facet.render.surface import SURFACE_VIEWS, WIRE_RADIUS_PX, Patch, SurfaceView, depth_values, patches, place
-from facet.render.views import Renderer, overlay_capsules
+from facet.render.views import VIEWS, Renderer, overlay_capsules
 from facet.tracker.types import FaceTrack
 
 MAX_SAMPLES = 1 << 22  # of the rasteriser's buffer, 8 bytes each
@@ -40,7 +40,7 @@ class CpuRenderer(Renderer):
             if name in SURFACE_VIEWS:
                 for patch in patches(SURFACE_VIEWS[name], self.geometry, tracks, size_wh):
                     self._draw_patch(picture, SURFACE_VIEWS[name], patch)
-            else:
+            elif VIEWS[name].strokes is not None:
                 draw_capsules(picture, overlay_capsules(name, tracks, self.geometry))
         return picture
 

@@ -23,7 +23,7 @@ from facet.render.surface import (
     Patch,
     join_overlapping,
 )
-from facet.render.views import Renderer, overlay_capsules
+from facet.render.views import VIEWS, Renderer, overlay_capsules
 from facet.tracker.errors import RenderError
 from facet.tracker.types import FaceTrack
 
@@ -126,6 +126,7 @@ class GlRenderer(Renderer):
     def show(self, image: np.ndarray, tracks: Sequence[FaceTrack]) -> None:
         """Draw as `draw` does, into `picture`, and read nothing back."""
         self._remember(image, tracks)
+        image, _ = self._with_image_views(image, tracks, in_place=False)
         self.render(image, tracks)
 
     def render(self, image: np.ndarray, tracks: Sequence[FaceTrack]) -> None:
@@ -147,7 +148,7 @@ class GlRenderer(Renderer):
             if name in SURFACE_VIEWS:
                 for patch in patches:
                     self._draw_patch(name, patch)
-            else:
+            elif VIEWS[name].strokes is not None:
                 self._draw_strokes(overlay_capsules(name, tracks, self.geometry), size_wh)
 
     def read(self) -> np.ndarray:

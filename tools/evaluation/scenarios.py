@@ -43,6 +43,7 @@ class Person:
     picture: np.ndarray  # (h, w, 3) float32 BGR
     mask: np.ndarray  # (h, w, 1) float32, 1 inside
     middle: np.ndarray  # (2,) of the landmarks, px of the picture
+    points: np.ndarray | None = None  # (68, 2) landmarks, px of the picture
 
 
 Shown = tuple[np.ndarray, dict[int, tuple[np.ndarray, int]]]  # picture; person -> (middle of the face, SEEN ...)
@@ -58,7 +59,7 @@ def cut_out(photo: np.ndarray, points: np.ndarray) -> Person:
     head = (float(middle[0]), float(middle[1] - 0.17 * FACE_PX)), (1.5 * FACE_PX, 1.85 * FACE_PX), 0.0
     cv2.ellipse(mask, head, 1.0, -1)
     mask[[0, -1], :] = mask[:, [0, -1]] = 0
-    return Person(photo.astype(np.float32), cv2.GaussianBlur(mask, (0, 0), 6)[..., None], middle)
+    return Person(photo.astype(np.float32), cv2.GaussianBlur(mask, (0, 0), 6)[..., None], middle, points)
 
 
 def lay(picture: np.ndarray, person: Person, middle) -> None:
