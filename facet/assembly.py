@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from facet.checks import IMAGE_SUFFIXES, VIDEO_SUFFIXES, check_files, check_outputs
 from facet.detect import open_detector
 from facet.keys import KEYS_HELP, handle_keys
+from facet.live import add_changes
 from facet.options import parse_views
 from facet.pacing import EvenDelay, Pace, latency_ms
 from facet.render.renderer import open_renderer
@@ -22,6 +23,7 @@ from facet.render.sinks.virtual_camera import VirtualCamera
 from facet.render.sinks.window import open_window
 from facet.session import Output, Session
 from facet.settings import AppConfig
+from facet.tracker.controls import Controls
 from facet.tracker.errors import ConfigError, RenderError, printable
 from facet.tracker.loop import FaceTracker
 from facet.tracker.outputs.logs import open_log
@@ -89,13 +91,16 @@ def open_session(
     if args.sync or (watched and not source.live and not source.still):
         pace = EvenDelay() if args.sync else Pace(source)
         outputs.append(Output(lambda frame, faces, picture: pace.wait(frame), stage=None))
-    outputs += [Output(lambda frame, faces, picture, to=sender: to.send(frame, faces)) for sender in senders]
+    add_changes(session, args, config, views, parts, say)
+    outputs += [to_sender(sender, session.controls) for sender in senders]
     if camera:
         outputs.append(Output(lambda frame, faces, picture: camera.show(picture), lambda: True))
     if session.window:
         outputs.append(picture_in_window(session))
         session.goes_on.append(
-            lambda frame: handle_keys(session.window, tracker, session.renderer, source, frame, report)
+            lambda frame: handle_keys(
+                session.window, tracker, session.renderer, source, frame, report, session.controls, session.privacy
+            )
         )
     if args.log:
         log = parts.enter_context(open_log(args.log, tracker.blendshape_names))
@@ -109,6 +114,16 @@ def open_session(
             session.goes_on.append(lambda frame: not export.done)
     session.draw_in_place = source.still and not (session.window or session.export)
     return session
+
+
+def to_sender(sender: Sender, controls: Controls) -> Output:
+    """Faces to another program, unless sending is paused."""
+
+    def send(frame, faces, picture):
+        if controls.sending:
+            sender.send(frame, faces)
+
+    return Output(send)
 
 
 def picture_file(sink, session: Session) -> Output:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from facet.render.sinks.image import depth_path, folder_targets, frame_targets
 from facet.settings import AppConfig
+from facet.tracker.calibration import load_calibration
 from facet.tracker.errors import ConfigError
 from facet.tracker.files import check_targets
 from facet.tracker.outputs.logs import log_format
@@ -24,6 +25,13 @@ def check_outputs(args: argparse.Namespace) -> None:
 
         for url in args.send:
             parse_receiver(url)
+    if args.control:
+        from facet.tracker.remote import parse_address
+
+        for url in args.control:
+            parse_address(url)
+    if args.calibration:
+        load_calibration(args.calibration)
     if args.log:
         log_format(args.log)
     if args.profile and not args.profile.lower().endswith(".json"):
@@ -54,7 +62,7 @@ def check_files(args: argparse.Namespace, config: AppConfig, source: Source, vie
 
         unnamed += export_targets(args.export, sources, args.at)
     inputs = input_files(args.file, source, config)
-    check_targets(named, unnamed, [*inputs, args.config] if args.config else inputs)
+    check_targets(named, unnamed, [*inputs, *(path for path in (args.config, args.calibration) if path)])
 
 
 def input_files(spec: str | None, source: Source, config: AppConfig) -> list[Path | str | int]:

@@ -129,6 +129,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar="URL",
         help="faces to another program, by one of the schemes below; may be repeated",
     )
+    output.add_argument(
+        "--control",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="receive commands of other programs, osc://[host]:port or http://[host]:port; host 127.0.0.1 unless given",
+    )
     output.add_argument("--virtual-camera", action="store_true", help="drawn frames as a camera for other programs")
     output.add_argument("--sync", action="store_true", help="live input: show all frames with the same delay")
     output.add_argument("--no-window", action="store_true", help="show no window")
@@ -139,6 +146,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     config = parser.add_argument_group("settings")
     config.add_argument(
         "--config", type=path_option, metavar="PATH", help="TOML file with settings that replace the defaults"
+    )
+    config.add_argument(
+        "--calibration",
+        type=path_option,
+        metavar="PATH",
+        help="TOML file with gain, offset and limits of blendshapes and a centre, for every output",
     )
     config.add_argument(
         "--set", action="append", default=[], metavar="A.B=VALUE", help="one setting; may be repeated"

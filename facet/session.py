@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from facet.render.privacy import Privacy
 from facet.render.views import Renderer
 from facet.startup import STARTED_S
+from facet.tracker.controls import Controls
 from facet.tracker.loop import FaceTracker
 from facet.tracker.outputs.receiver import Sender
 from facet.tracker.sources.base import Source
@@ -21,6 +23,7 @@ from facet.tracker.types import FaceTrack, Frame
 
 LARGE_FRAME_BYTES = 1 << 27
 Faces = tuple[FaceTrack, ...]
+Pairs = Iterator[tuple[Frame, Faces]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class Session:
     outputs : each gets every frame, in this order
     senders : those of `--send` among the outputs
     export : the meshes of `--export`, or None
+    changes : what frames and faces pass through, in this order, before any output gets them
+    privacy, controls : those of the changes that cover heads and obey live commands, or None
     goes_on : called after every frame; False ends the run
     """
 
@@ -61,6 +66,9 @@ class Session:
     window: object | None = None
     export: object | None = None
     draw_in_place: bool = False  # nobody needs the image as it was
+    changes: list[Callable[[Pairs], Pairs]] = field(default_factory=list)
+    privacy: Privacy | None = None
+    controls: Controls | None = None
     goes_on: list[Callable[[Frame], bool]] = field(default_factory=list)
     summary: Summary = field(default_factory=lambda: Summary())
 
@@ -69,7 +77,10 @@ def run(session: Session, after_frame: Callable[[], None]) -> None:
     """The whole of facet. `after_frame` is called when a frame has reached every output."""
     stages, summary = session.stages, session.summary
     with frames_of(session.source) as frames:
-        for frame, faces in tracked(frames, session.tracker, stages):
+        pairs = tracked(frames, session.tracker, stages)
+        for change in session.changes:
+            pairs = change(pairs)
+        for frame, faces in pairs:
             picture = None
             if any(output.needs_picture() for output in session.outputs):
                 with stages("draw"):

@@ -30,6 +30,8 @@ BOX_HEAD = (0.66, 0.78, 0.1)
 SAME_PLACE = 0.7  # in heights of a box: one that moved by less from frame to frame is the same
 GROWTH = 0.05  # of an outline, for each frame by which it is older or younger than what it covers
 SPEED_FRAMES = 3  # over which the speed of a head is measured
+FASTEST = 0.12  # widths of a head a frame: what seems to go faster is another face, or a box that changes its form
+TAKEN_OVER = 0.3  # in widths of a head: nearer to one that is seen, a head that is not is the same
 CORNERS = 24  # of an ellipse
 
 
@@ -38,7 +40,7 @@ class PrivacyConfig:
     """How heads are covered by the views blur, pixelate and cover."""
 
     lost_frames: Annotated[
-        int, "frames for which a head stays covered after it is lost and before it is found; outputs come so much later"
+        int, "frames for which a head stays covered after it is lost and before it is found; frames come 3 more later"
     ] = 10
     padding: Annotated[float, "how much larger than the head its cover is, in shares of its size"] = PADDING
     detect_every: Annotated[int, "frames from one search for further faces to the next"] = 1
@@ -225,6 +227,8 @@ class Privacy:
     ):
         self._geometry, self._detect, self._config = geometry, detect, config
         self.views = tuple(views)
+        # a face that has just been found is to show where it came from
+        self._wait = config.lost_frames + SPEED_FRAMES if config.lost_frames else 0
         self._held: list[Held] = []  # those that have gone out, as far back as they count, and those that wait
         self._gone = 0  # how many of them have gone out
         self._is_cut = CutDetector()
@@ -251,7 +255,7 @@ class Privacy:
             self._add(frame, faces)
             if frame.still:
                 yield from self.flush()
-            elif len(self._held) - self._gone > self._config.lost_frames:
+            elif len(self._held) - self._gone > self._wait:
                 yield self._next()
         yield from self.flush()
 
@@ -280,16 +284,15 @@ class Privacy:
             if outline is not None:
                 seen[face.id] = outline
         if frame.still or frame.index % self._config.detect_every == 0:
-            self._add_boxes(frame, seen)
+            self._add_boxes(frame, faces, seen)
         self._held.append(Held(frame, faces, self._is_cut(frame.image), seen))
 
-    def _add_boxes(self, frame: Frame, seen: dict) -> None:
+    def _add_boxes(self, frame: Frame, faces: tuple[FaceTrack, ...], seen: dict) -> None:
         """The faces that are not tracked; each box goes on with the series of one that was near in the last search."""
         before, self._boxes = self._boxes, {}
-        tracked = list(seen.values())
         for box in self._detect(frame.image):
             x, y, height = (box.x_min + box.x_max) / 2, (box.y_min + box.y_max) / 2, box.y_max - box.y_min
-            if any(_holds(outline, box) for outline in tracked):
+            if any(_is_tracked(box, face) for face in faces):
                 continue
             reach = SAME_PLACE * height * self._config.detect_every
             near = [
@@ -311,7 +314,7 @@ class Privacy:
         held = self._held[self._gone]
         self._last, self.last_outlines = held, self.outlines(self._gone)
         self._gone += 1
-        if self._gone > self._config.lost_frames:
+        if self._gone > self._wait:
             self._held.pop(0)
             self._gone -= 1
         return replace(held.frame, image=covered(held.frame.image, self.last_outlines, self.views)), held.faces
@@ -319,17 +322,19 @@ class Privacy:
     def outlines(self, at: int) -> list[np.ndarray]:
         """What is to be covered in a frame that is held."""
         reach, held = self._config.lost_frames, self._held
-        first = at
-        while first > max(0, at - reach) and not held[first].cut:
+        first = last = at
+        while first > 0 and not held[first].cut:
             first -= 1
-        last = at
-        while last < min(len(held) - 1, at + reach) and not held[last + 1].cut:
+        while last < len(held) - 1 and not held[last + 1].cut:
             last += 1
         found = []
+        seen = list(held[at].seen.values())
         for key in dict.fromkeys(key for one in held[first : last + 1] for key in one.seen):
             times = [t for t in range(first, last + 1) if key in held[t].seen]
-            before = max((t for t in times if t <= at), default=None)
-            after = min((t for t in times if t >= at), default=None)
+            before = max((t for t in times if at - reach <= t <= at), default=None)
+            after = min((t for t in times if at <= t <= at + reach), default=None)
+            if before == after is None:
+                continue
             if before == after:
                 near = [t for t in (at - 1, at, at + 1) if t in times]  # smoothing may lag, and a cover must not
                 found.append(hull(np.concatenate([held[t].seen[key] for t in near])))
@@ -337,7 +342,10 @@ class Privacy:
                 way = hull(np.concatenate([held[before].seen[key], held[after].seen[key]]))
                 found.append(grown(way, GROWTH * min(at - before, after - at), _size(held[before].seen[key])))
             else:
-                found.append(self._carried_on(key, times if after is None else times[::-1], at))
+                side = [t for t in times if t <= at] if after is None else [t for t in times if t >= at][::-1]
+                carried = self._carried_on(key, side, at)
+                if not any(_is_same(carried, other) for other in seen):
+                    found.append(carried)
         return found
 
     def _carried_on(self, key, times: list[int], at: int) -> np.ndarray:
@@ -349,14 +357,24 @@ class Privacy:
             return there
         other = times[max(-len(times), -1 - SPEED_FRAMES)]
         move = (_middle(outline) - _middle(self._held[other].seen[key])) / abs(last - other)
+        move *= min(1.0, FASTEST * _size(outline) / max(float(np.hypot(*move)), 1e-6))
         return hull(np.concatenate([there, there + move * count]))
+
+
+def _is_same(carried: np.ndarray, seen: np.ndarray) -> bool:
+    """Whether an outline that was carried on is that of a head that is seen."""
+    way = _middle(carried) - _middle(seen)
+    return bool(np.hypot(*way) < TAKEN_OVER * _size(seen)) and _size(carried) < 1.6 * _size(seen)
 
 
 def _middle(outline: np.ndarray) -> np.ndarray:
     return (outline.min(axis=0) + outline.max(axis=0)) / 2
 
 
-def _holds(outline: np.ndarray, box: Box) -> bool:
-    """Whether an outline covers the head of a box."""
-    corners = box_outline(box, -0.2)
-    return all(cv2.pointPolygonTest(outline, tuple(map(float, corner)), False) >= 0 for corner in corners[::3])
+def _is_tracked(box: Box, face: FaceTrack) -> bool:
+    """Whether a box is on a face that is tracked, and no larger."""
+    x0, y0, x1, y1 = face.box
+    x, y = (box.x_min + box.x_max) / 2, (box.y_min + box.y_max) / 2
+    size = max(x1 - x0, y1 - y0)
+    near = abs(x - (x0 + x1) / 2) < 0.4 * size and abs(y - (y0 + y1) / 2) < 0.4 * size
+    return near and box.y_max - box.y_min < 1.6 * size

@@ -10,7 +10,7 @@ import numpy as np
 from facet.render.gaze import gaze
 from facet.render.geometry import Geometry
 from facet.render.overlay import MAX_COORDINATE_PX, axes, contours, landmarks, pose_box
-from facet.render.privacy import blur, cover, over_heads, pixelate
+from facet.render.privacy import PRIVACY_VIEWS, blur, cover, over_heads, pixelate
 from facet.render.surface import SURFACE_VIEWS
 from facet.tracker.errors import RenderError
 from facet.tracker.types import FaceTrack
@@ -62,9 +62,11 @@ class Renderer:
     name : what draws, for the user
     geometry : Geometry
     views : names of VIEWS, in the order in which they are drawn
+    covers_heads : whether views of PRIVACY_VIEWS are drawn; not where `Privacy` has done so already
     """
 
     name: str
+    covers_heads = True
 
     def __init__(self, geometry: Geometry, views: Sequence[str]):
         self.geometry = geometry
@@ -117,7 +119,8 @@ class Renderer:
         self, image: np.ndarray, tracks: Sequence[FaceTrack], in_place: bool
     ) -> tuple[np.ndarray, bool]:
         """The image with the views that are drawn in it, and whether it may be drawn on."""
-        drawn = [VIEWS[name].in_image for name in self.views if VIEWS[name].in_image is not None]
+        names = [name for name in self.views if self.covers_heads or name not in PRIVACY_VIEWS]
+        drawn = [VIEWS[name].in_image for name in names if VIEWS[name].in_image is not None]
         if not drawn or not tracks:
             return image, in_place
         image = image if in_place and image.flags.c_contiguous else np.array(image, order="C")

@@ -11,6 +11,7 @@ import pytest
 import app
 from facet import keys, pacing
 from facet.render.views import VIEWS
+from facet.tracker.controls import COMMANDS
 from facet.tracker.errors import SinkError
 from facet.tracker.stages import Stages
 from facet.tracker.types import Frame
@@ -73,10 +74,12 @@ def test_quiet_prints_no_notice(clock, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_the_help_names_every_view_with_its_digit():
-    text = "   ".join(keys.KEYS_HELP)
-    for digit, view in enumerate(VIEWS, start=1):
-        assert f"{digit} {view}" in text.split("   ")
+def test_the_help_names_every_view_and_command_with_its_key():
+    lines = "   ".join(keys.KEYS_HELP).split("   ")
+    for name, entry in [*VIEWS.items(), *COMMANDS.items()]:
+        assert f"{entry.key} {name}" in lines or not entry.key
+    taken = ["q", "s", "r", "h", *(entry.key for entry in [*VIEWS.values(), *COMMANDS.values()] if entry.key)]
+    assert len(set(taken)) == len(taken)
 
 
 def test_latency_of_a_live_frame_counts_from_its_capture(clock):

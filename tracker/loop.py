@@ -136,6 +136,11 @@ class FaceTracker:
         return cls(detect, network, model, mesh_model, reader, aligner=aligner, **settings)
 
     @property
+    def detect(self) -> Detector:
+        """What finds faces in an image that nobody follows yet."""
+        return self._detect
+
+    @property
     def provider(self) -> str:
         """The ONNX Runtime execution provider in use."""
         return self._regressor.provider

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -97,6 +97,12 @@ class Window:
         self._line = hud_line(self._rate.fps, latency_ms, len(tracks))
         if not self.closed:
             self._redraw(*self._shown, picture)
+
+    def show_again(self, changed: Callable[[np.ndarray, tuple[FaceTrack, ...]], np.ndarray]) -> None:
+        """Draw the last frame again with the image that `changed` makes of it and its faces."""
+        if self._shown is not None:
+            self._shown = changed(*self._shown), self._shown[1]
+            self.redraw()
 
     def redraw(self) -> None:
         """Draw the last frame again, with the views that are on now."""

@@ -14,10 +14,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from app import AppConfig, build_tracker
+from facet.assembly import build_tracker
 from facet.detect import open_detector
 from facet.render.geometry import geometry_of
 from facet.render.privacy import Privacy, covered
+from facet.settings import AppConfig
 from facet.tracker.config import load_config
 from facet.tracker.stages import Stages
 from facet.tracker.types import Frame
@@ -103,9 +104,8 @@ def table(results: dict[str, dict[str, float]]) -> str:
     ]
     for name, result in results.items():
         says = getattr(Stage, name).__doc__.strip()
-        lines.append(
-            f"| {name.replace('_', ' ')} | {says} | {result['frames']} | {result['uncovered']} | {result['worst']:.1%} |"
-        )
+        counts = f"{result['frames']} | {result['uncovered']} | {result['worst']:.1%}"
+        lines.append(f"| {name.replace('_', ' ')} | {says} | {counts} |")
     return "\n".join(lines) + "\n"
 
 
