@@ -38,7 +38,7 @@ def options():
         if "pytest" in line:
             continue
         tool = re.search(r"python -m (tools[.\w]*)", line)
-        path = (tool.group(1).replace(".", "/") if tool else "app") + ".py"
+        path = (tool.group(1).replace(".", "/") if tool else "facet/options") + ".py"
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", line):
             if option != "--help":
                 yield option, path
