@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from facet.render.sinks.image import SUFFIXES as IMAGE_SUFFIXES
 from facet.render.sinks.image import depth_path, folder_targets, frame_targets
+from facet.render.sinks.video import SUFFIXES as VIDEO_SUFFIXES
 from facet.settings import AppConfig
 from facet.tracker.calibration import load_calibration
 from facet.tracker.errors import ConfigError
@@ -13,9 +15,6 @@ from facet.tracker.files import check_targets
 from facet.tracker.outputs.logs import log_format
 from facet.tracker.sources.base import Source
 from facet.tracker.weights import model_files
-
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def check_outputs(args: argparse.Namespace) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 from facet.render.geometry import Geometry, lit_colours, vertex_normals
 from facet.tracker.compiling import njit
 from facet.tracker.errors import RenderError
+from facet.tracker.pose import camera_scale, focal_px
 from facet.tracker.types import FaceTrack
 
-FOV_DEG = 60.0  # across the longer side; places faces of different size behind one another
 LIGHT_BELOW_PX = 64.0  # smaller faces are drawn with fewer triangles; one cannot tell
 MAX_COORDINATE_PX = 1e5  # a face beyond is no face
 DEPTH_NEAR_MM, DEPTH_FAR_MM = 122.0, -60.0  # of the model's origin; white and dark grey of the depth view
@@ -108,14 +108,8 @@ SURFACE_VIEWS: dict[str, SurfaceView] = {
 }
 
 
-def scale_px_per_mm(track: FaceTrack) -> float:
-    """Scale of the face in the picture, from its affine camera."""
-    rows = track.model_to_image[:2, :3].astype(float)
-    return float(np.sqrt((rows * rows).sum() / 2))
-
-
 def _z_mm(vertices: np.ndarray, track: FaceTrack) -> np.ndarray:
-    return (vertices[:, 2] - track.model_to_image[2, 3]) / np.float32(scale_px_per_mm(track))
+    return (vertices[:, 2] - track.model_to_image[2, 3]) / np.float32(camera_scale(track.model_to_image))
 
 
 def depth_values(vertices: np.ndarray, track: FaceTrack) -> np.ndarray:
@@ -157,7 +151,7 @@ def place(geometry: Geometry, track: FaceTrack, size_wh: tuple[int, int]):
     """Where a face lies in the picture, or None.
 
     Weak perspective tells depth within a face only; between faces the size tells it: a head twice as large is half as
-    far away. Nearness is minus the distance from a camera with `FOV_DEG`.
+    far away. Nearness is minus the distance from a camera with `tracker.pose.FOV_DEG`.
 
     Returns
     -------
@@ -166,7 +160,7 @@ def place(geometry: Geometry, track: FaceTrack, size_wh: tuple[int, int]):
     if track.vertices is None or not len(geometry.triangles):
         return None
     vertices = check_vertices(geometry, track)
-    scale = scale_px_per_mm(track)
+    scale = camera_scale(track.model_to_image)
     if not scale > 1e-6:
         return None
     nearer = np.empty_like(vertices)
@@ -185,11 +179,6 @@ def check_vertices(geometry: Geometry, track: FaceTrack) -> np.ndarray:
             "draw with the face model that the tracker was given"
         )
     return np.ascontiguousarray(track.vertices, np.float32)
-
-
-def focal_px(size_wh: tuple[int, int]) -> float:
-    """Focal length of the camera that places faces behind one another."""
-    return max(size_wh) / 2 / np.tan(np.radians(FOV_DEG / 2))
 
 
 def in_picture(x0, y0, x1, y1, size_wh: tuple[int, int]) -> tuple[int, int, int, int] | None:

@@ -19,6 +19,7 @@ from facet.tracker.errors import ConfigError, ImageError
 from facet.tracker.mirror import FIXED
 from facet.tracker.morphable import MorphableModel, load_face_model
 from facet.tracker.observing import Observer
+from facet.tracker.pose import FOV_DEG
 from facet.tracker.publishing import Publisher, Sighting
 from facet.tracker.regressor import Regressor
 from facet.tracker.runtime import RuntimeConfig
@@ -52,7 +53,9 @@ class RegressorConfig:
 class CameraConfig:
     """What is known of the camera."""
 
-    fov_deg: Annotated[float, "field of view across the longer side, degrees; only translation_mm depends on it"] = 60.0
+    fov_deg: Annotated[
+        float, "field of view across the longer side, degrees; only translation_mm depends on it"
+    ] = FOV_DEG
 
     def __post_init__(self):
         if not 1 <= self.fov_deg <= 170:

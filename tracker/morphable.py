@@ -13,6 +13,7 @@ from facet.tracker.weights import load_arrays
 
 # Softness with which the contour point is chosen from its line, mm: neighbours blend, so that it never jumps.
 CONTOUR_SOFTNESS_MM = 1.0
+REBAKE_SHAPE = 0.02  # a neutral face is computed anew when a coefficient of its shape has moved so far
 LARGEST_MM = 1e6  # of a face model in any unit; damaged ones have larger numbers, or none
 NO_UV = np.zeros((0, 2), np.float32)
 

@@ -13,6 +13,7 @@ from facet.tracker.types import Pose, Roi
 # nearer than this to +-90 degrees of yaw, pitch and roll turn about the same axis and only their sum is known
 GIMBAL_COS = 1e-4
 FLIP_Y = np.array([1.0, -1.0, 1.0])
+FOV_DEG = 60.0  # of a camera of which nothing is known, across the longer side
 
 
 def model_to_image(camera: np.ndarray, roi: Roi, crop_size: int) -> np.ndarray:
@@ -167,8 +168,18 @@ def _angles(r):
     return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
 
 
-def translation_mm(model_to_image: np.ndarray, size_wh: tuple[int, int], fov_deg: float = 60.0) -> np.ndarray:
-    """Where the model's origin lies before a camera that has this field of view and looks at the picture's centre.
+def focal_px(size_wh: tuple[int, int], fov_deg: float = FOV_DEG) -> float:
+    """Focal length, px, of a camera with this field of view across the longer side of an image."""
+    return max(size_wh) / 2 / math.tan(math.radians(fov_deg) / 2)
+
+
+def camera_scale(camera: np.ndarray) -> float:
+    """Scale of an affine camera, (3, 4), px per mm: the mean length of its first two rows."""
+    return float(_scale(camera))
+
+
+def translation_mm(model_to_image: np.ndarray, size_wh: tuple[int, int], fov_deg: float = FOV_DEG) -> np.ndarray:
+    """Where the model's origin lies before a camera that has this field of view and faces the image's centre.
 
     Parameters
     ----------
@@ -184,13 +195,17 @@ def translation_mm(model_to_image: np.ndarray, size_wh: tuple[int, int], fov_deg
     ----------
     The affine camera is taken for the perspective one at the distance of the model's origin: focal length / scale.
     """
-    focal_px = max(size_wh) / 2 / math.tan(math.radians(fov_deg) / 2)
-    return _translation(model_to_image, size_wh[0] / 2, size_wh[1] / 2, focal_px)
+    return _translation(model_to_image, size_wh[0] / 2, size_wh[1] / 2, focal_px(size_wh, fov_deg))
+
+
+@njit()
+def _scale(camera):
+    return (_length(camera, 0) + _length(camera, 1)) / 2
 
 
 @njit()
 def _translation(camera, middle_x, middle_y, focal_px):
-    scale = (_length(camera, 0) + _length(camera, 1)) / 2
+    scale = _scale(camera)
     out = np.empty(3, np.float32)
     if scale > 0:
         out[0], out[1], out[2] = (camera[0, 3] - middle_x) / scale, (middle_y - camera[1, 3]) / scale, focal_px / scale

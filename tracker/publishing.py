@@ -10,15 +10,12 @@ from facet.tracker.aligner import IRISES, Alignment, PointFilter, placed
 from facet.tracker.arkit import ArkitBlendshapes
 from facet.tracker.blendshapes import BlendshapeReader
 from facet.tracker.expression import ExpressionSolver
-from facet.tracker.morphable import MorphableModel, project
+from facet.tracker.morphable import REBAKE_SHAPE, MorphableModel, project
 from facet.tracker.pose import translation_mm
 from facet.tracker.smoothing import FaceFilter, Sample, SmoothingConfig
 from facet.tracker.tracks import Observation, Slot
 from facet.tracker.types import FaceTrack, Frame, TrackState
 from facet.tracker.upstream.fitting import LandmarkFitter
-
-# the neutral mesh of a track is computed anew when a coefficient of its shape has moved so far
-REBAKE_SHAPE = 0.02
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,16 +18,14 @@ from facet.render.surface import (
     LIGHT_BELOW_PX,
     MAX_COORDINATE_PX,
     check_vertices,
-    focal_px,
     in_picture,
-    scale_px_per_mm,
 )
 from facet.tracker.errors import RenderError
-from facet.tracker.morphable import MorphableModel
+from facet.tracker.morphable import REBAKE_SHAPE, MorphableModel
+from facet.tracker.pose import camera_scale, focal_px
 from facet.tracker.types import FaceTrack
 
 COLUMNS = 256  # of the textures that hold one row of numbers
-SHAPE_STEP = 0.02  # standard deviations that a shape may change before its neutral face is baked anew
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +88,7 @@ class FaceShader:
         return [face for face in placed if face is not None]
 
     def _place(self, index: int, track: FaceTrack, size_wh: tuple[int, int]) -> PlacedFace | None:
-        geometry, scale, focal = self._geometry, scale_px_per_mm(track), focal_px(size_wh)
+        geometry, scale, focal = self._geometry, camera_scale(track.model_to_image), focal_px(size_wh)
         if not len(geometry.triangles) or not scale > 1e-6:
             return None
         neutral = None
@@ -141,7 +139,7 @@ class FaceShader:
 
     def _neutral(self, track: FaceTrack) -> Neutral:
         known = self._neutrals.get(track.id)
-        if known is not None and np.abs(track.shape - known.shape).max(initial=0) <= SHAPE_STEP:
+        if known is not None and np.abs(track.shape - known.shape).max(initial=0) <= REBAKE_SHAPE:
             return known
         baked = self._geometry.model.bake(track.shape)
         if known is not None:

@@ -30,6 +30,7 @@ from facet.tracker.types import FaceTrack
 SHADERS = Path(__file__).parents[1] / "shaders"
 SAMPLES = 4
 LAYER_STEP_PX = 128  # the faces' layer grows in these steps
+MARGIN_MM = 1.0
 PAINTS = {"PAINT_SKIN": 0, "PAINT_DEPTH": 1, "PAINT_NORMALS": 2, "PAINT_CODE": 3}  # how the surface's shader colours
 # of the views; the others show their code
 PAINT_OF = {"mesh": "PAINT_SKIN", "depth": "PAINT_DEPTH", "normals": "PAINT_NORMALS"}
@@ -270,5 +271,5 @@ class GlRenderer(Renderer):
 
 
 def _between(faces: Sequence[PlacedFace]) -> tuple[float, float]:
-    """Least and largest nearness of several faces, mm."""
-    return min(face.nearness[0] for face in faces), max(face.nearness[1] for face in faces)
+    """Least and largest nearness of several faces, mm, and a little beyond: the shader's rounding must clip nothing."""
+    return min(face.nearness[0] for face in faces) - MARGIN_MM, max(face.nearness[1] for face in faces) + MARGIN_MM

@@ -12,12 +12,12 @@ import numpy as np
 
 from facet.render.geometry import Geometry, vertex_normals
 from facet.render.sinks.mesh_files import Head, file_names, write_head
-from facet.render.surface import scale_px_per_mm
 from facet.render.unwrap import seen_share, skin_triangles, texture, vertex_colours
 from facet.tracker.arkit import ArkitBlendshapes
 from facet.tracker.errors import RenderError, SinkError
 from facet.tracker.files import file_name, numbered_ends, same_file
 from facet.tracker.morphable import MorphableModel, project
+from facet.tracker.pose import camera_scale
 from facet.tracker.types import FaceTrack, Frame
 
 LONGEST_END = "_99999.obj"  # the number of the face and the ending
@@ -134,7 +134,7 @@ def head_of(image: np.ndarray, face: FaceTrack, geometry: Geometry) -> Head:
     vertices = model.vertices(face.shape, face.expression, neutral)
     placed = project(vertices, np.ascontiguousarray(face.model_to_image, np.float32))
     image, placed = around(image, placed)
-    seen = seen_share(placed, geometry.triangles, scale_px_per_mm(face))
+    seen = seen_share(placed, geometry.triangles, camera_scale(face.model_to_image))
     textured = skin_triangles(geometry)
     return Head(
         neutral=neutral,
