@@ -14,7 +14,8 @@ from tests.conftest import ROOT
 
 FILES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 PAGES = {path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in FILES}
-ABOUT_THE_PROGRAM = [PAGES[Path(page)] for page in ("README.md", "docs/usage.md", "docs/formats.md", "docs/avatars.md")]
+PROGRAM_PAGES = ("README.md", *(f"docs/{name}.md" for name in ("usage", "formats", "avatars", "research", "vfx")))
+ABOUT_THE_PROGRAM = [PAGES[Path(page)] for page in PROGRAM_PAGES]
 EXAMPLES = [(page, code) for page, text in PAGES.items() for code in re.findall(r"```python\n(.*?)```", text, re.S)]
 LINKS = {(page, link) for page, text in PAGES.items() for link in re.findall(r"\]\(((?!http)[^)]+)\)", text)}
 
@@ -39,9 +40,11 @@ def options():
             continue
         tool = re.search(r"python -m (tools[.\w]*)", line)
         path = (tool.group(1).replace(".", "/") if tool else "facet/options") + ".py"
-        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", line):
-            if option != "--help":
-                yield option, path
+        own, _, passed_on = line.partition(" -- ")
+        for part, program in ((own, path), (passed_on, "facet/options.py")):
+            for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", part):
+                if option != "--help":
+                    yield option, program
 
 
 @pytest.mark.parametrize(("option", "path"), sorted(set(options())))
