@@ -55,7 +55,7 @@ class DetectorConfig:
 class _Limits:
     """What the manifest tells of a detector."""
 
-    dialect: str  # "faceboxes": offsets from priors; "boxes": the graph ends in boxes
+    head_format: str  # "faceboxes": offsets from priors; "boxes": the graph ends in boxes
     smallest_face_px: float  # that the network finds, in px of its input
     # small pictures are not shrunk below this, longer side: it costs next to nothing
     min_input_px: int
@@ -95,12 +95,12 @@ class FaceBoxes:
         Raises
         ------
         WeightsError
-            If the entry lacks a value, names an unknown dialect, or the network has other inputs or outputs.
+            If the entry lacks a value, names an unknown format, or the network has other inputs or outputs.
         ConfigError
             If the execution provider is not to be had.
         """
         limits = _Limits(
-            dialect=entry.get("dialect", str),
+            head_format=entry.get("format", str),
             smallest_face_px=entry.get("smallest_face_px", float),
             min_input_px=entry.get("min_input_px", int, 0),
             max_width_px=entry.get("max_width_px", int, MAX_INPUT_PX),
@@ -113,12 +113,12 @@ class FaceBoxes:
             "faceboxes": {"offsets": (None, None, 4), "scores": (None, None)},
             "boxes": {"boxes": (None, 4), "scores": (None,)},
         }
-        if limits.dialect not in outputs:
+        if limits.head_format not in outputs:
             raise WeightsError(
-                f"{entry.path}: expected dialect faceboxes or boxes in its manifest entry, found {limits.dialect}"
+                f"{entry.path}: expected format faceboxes or boxes in its manifest entry, found {limits.head_format}"
             )
         session = open_session(entry.path, runtime, keep_memory=False)
-        session.require(inputs={"image": (None, None, None, 3)}, outputs=outputs[limits.dialect])
+        session.require(inputs={"image": (None, None, None, 3)}, outputs=outputs[limits.head_format])
         return cls(session, limits, config)
 
     def __call__(self, image: np.ndarray) -> tuple[Box, ...]:
@@ -141,7 +141,7 @@ class FaceBoxes:
             return ()
         limits = self._limits
         scale = self.input_scale(width, height)
-        if limits.dialect == "faceboxes":
+        if limits.head_format == "faceboxes":
             boxes, scores = self._from_priors(image, scale)
             # 3DDFA_V2 divides by the scale that was asked for, not by the one that whole pixels allow
             to_image, edge_px = 1 / scale, 1.0
@@ -161,7 +161,7 @@ class FaceBoxes:
 
     def _from_priors(self, image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (n, 4) in px of the input and scores (n,) of a network that answers with offsets."""
-        resized = _resized(image, scale, self._limits.dialect)
+        resized = _resized(image, scale, self._limits.head_format)
         offsets, scores = self._session.run(image=resized[None])
         return decode(offsets[0], scores[0], make_priors(*resized.shape[:2]), self._config.min_score)
 
@@ -189,7 +189,7 @@ class FaceBoxes:
 
     def _from_graph(self, image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (n, 4) in px of the image and scores (n,) of a network that answers with boxes."""
-        resized = _resized(image, scale, self._limits.dialect)
+        resized = _resized(image, scale, self._limits.head_format)
         boxes, scores = self._session.run(image=resized[None])
         good = scores > self._config.min_score
         back = np.array([image.shape[1] / resized.shape[1], image.shape[0] / resized.shape[0]] * 2, np.float32)
@@ -225,7 +225,7 @@ def _spans(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
     return [(start, start + side) for start in starts]
 
 
-def _resized(image: np.ndarray, scale: float, dialect: str) -> np.ndarray:
+def _resized(image: np.ndarray, scale: float, head_format: str) -> np.ndarray:
     """The network's input picture; at least one pixel each way."""
     height, width = image.shape[:2]
     size_wh = max(1, int(scale * width)), max(1, int(scale * height))
@@ -233,7 +233,7 @@ def _resized(image: np.ndarray, scale: float, dialect: str) -> np.ndarray:
         return image
     if image.size > LARGE_BYTES:  # without a copy of half the size
         return cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
-    if dialect != "faceboxes":
+    if head_format != "faceboxes":
         # halving is an average of four pixels; INTER_AREA takes ten times as long for any other factor
         while image.shape[1] >= 2 * size_wh[0] and image.shape[0] >= 2 * size_wh[1]:
             image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_LINEAR)

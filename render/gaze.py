@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from facet.render.geometry import Geometry
-from facet.render.overlay import SHADE, capsules, is_sane, stroke_px
+from facet.render.overlay import SHADE, is_sane, segments, stroke_px
 from facet.tracker.outputs.avatar import gaze_deg
 from facet.tracker.types import FaceTrack
 
@@ -20,7 +20,7 @@ def gaze(track: FaceTrack, geometry: Geometry) -> np.ndarray:
 
     Returns
     -------
-    (M, 9) float32, capsules
+    (M, 9) float32, segments
     """
     strokes = []
     if not is_sane(track):
@@ -31,9 +31,9 @@ def gaze(track: FaceTrack, geometry: Geometry) -> np.ndarray:
             continue
         eye = track.landmarks[lids].mean(axis=0) if track.irises is None else track.irises[index]
         tip = eye + RAY_MM * track.model_to_image[:, :3] @ direction(*gaze_deg(track.blendshapes, side))
-        strokes.append(capsules(eye, tip, radius + 1.0, SHADE, 0.35))
-        strokes.append(capsules(eye, tip, radius, RAY_COLOUR, 1.0))
-        strokes.append(capsules(eye, eye, 2.0 * radius, RAY_COLOUR, 1.0))
+        strokes.append(segments(eye, tip, radius + 1.0, SHADE, 0.35))
+        strokes.append(segments(eye, tip, radius, RAY_COLOUR, 1.0))
+        strokes.append(segments(eye, eye, 2.0 * radius, RAY_COLOUR, 1.0))
     found = np.concatenate(strokes) if strokes else np.empty((0, 9), np.float32)
     return found if np.isfinite(found).all() else np.empty((0, 9), np.float32)
 

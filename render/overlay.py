@@ -1,6 +1,6 @@
-"""Axes, pose box, landmarks and contours as capsules: strokes with round ends, drawn alike by both renderers.
+"""Axes, pose box, landmarks and contours as line segments with round ends, drawn alike by both renderers.
 
-A capsule is a row of nine float32: x0, y0, x1, y1 (image px), radius (px), B, G, R (0-255), alpha (0-1).
+A segment is a row of nine float32: x0, y0, x1, y1 (image px), radius (px), B, G, R (0-255), alpha (0-1).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RUNS = (
 )
 
 
-def capsules(starts, ends, radius_px: float, colour, alpha: float) -> np.ndarray:
+def segments(starts, ends, radius_px: float, colour, alpha: float) -> np.ndarray:
     starts, ends = np.atleast_2d(starts)[:, :2], np.atleast_2d(ends)[:, :2]
     rest = np.tile(np.float32([radius_px, *colour, alpha]), (len(starts), 1))
     return np.concatenate([starts, ends, rest], axis=1).astype(np.float32)
@@ -59,7 +59,7 @@ def axes(track: FaceTrack, geometry: Geometry) -> np.ndarray:
 
     Returns
     -------
-    (M, 9) float32, capsules, farthest first
+    (M, 9) float32, segments, farthest first
     """
     origin = track.landmarks[NOSE].mean(axis=0)
     directions = track.model_to_image[:, :3].T  # row i: axis i in image px per mm
@@ -79,8 +79,8 @@ def axes(track: FaceTrack, geometry: Geometry) -> np.ndarray:
             lines += [(tip, tip[:2] - head * along + side * 0.55 * head * across) for side in (-1, 1)]
         starts = np.array([line[0][:2] for line in lines])
         ends = np.array([line[1][:2] for line in lines])
-        strokes.append(capsules(starts, ends, radius + 1.0, SHADE, 0.35))
-        strokes.append(capsules(starts, ends, radius, AXIS_COLOURS[axis], 1.0))
+        strokes.append(segments(starts, ends, radius + 1.0, SHADE, 0.35))
+        strokes.append(segments(starts, ends, radius, AXIS_COLOURS[axis], 1.0))
     return np.concatenate(strokes)
 
 
@@ -89,7 +89,7 @@ def pose_box(track: FaceTrack, geometry: Geometry) -> np.ndarray:
 
     Returns
     -------
-    (M, 9) float32, capsules
+    (M, 9) float32, segments
     """
     back, front = BOX_HALF_MM, BOX_HALF_MM * 4 / 3
     square = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], float)
@@ -102,8 +102,8 @@ def pose_box(track: FaceTrack, geometry: Geometry) -> np.ndarray:
     starts, ends = corners[pairs[:, 0]], corners[pairs[:, 1]]
     order = np.argsort(starts[:, 2] + ends[:, 2])
     radius = 1.1 * stroke_px(track)
-    shade = capsules(starts[order], ends[order], radius + 1.0, SHADE, 0.30)
-    return np.concatenate([shade, capsules(starts[order], ends[order], radius, BOX_COLOUR, 1.0)])
+    shade = segments(starts[order], ends[order], radius + 1.0, SHADE, 0.30)
+    return np.concatenate([shade, segments(starts[order], ends[order], radius, BOX_COLOUR, 1.0)])
 
 
 def landmarks(track: FaceTrack, geometry: Geometry) -> np.ndarray:
@@ -111,7 +111,7 @@ def landmarks(track: FaceTrack, geometry: Geometry) -> np.ndarray:
 
     Returns
     -------
-    (M, 9) float32, capsules
+    (M, 9) float32, segments
     """
     points, radius = track.landmarks, stroke_px(track)
     lines = []
@@ -119,9 +119,9 @@ def landmarks(track: FaceTrack, geometry: Geometry) -> np.ndarray:
         run = points[start:stop]
         ends = np.roll(run, -1, axis=0)
         kept = len(run) if closed else len(run) - 1
-        lines.append(capsules(run[:kept], ends[:kept], 0.45 * radius, EDGE_COLOUR, 0.65))
-    shade = capsules(points, points, 1.5 * radius + 0.8, SHADE, 0.45)
-    return np.concatenate([*lines, shade, capsules(points, points, 1.5 * radius, POINT_COLOUR, 1.0)])
+        lines.append(segments(run[:kept], ends[:kept], 0.45 * radius, EDGE_COLOUR, 0.65))
+    shade = segments(points, points, 1.5 * radius + 0.8, SHADE, 0.45)
+    return np.concatenate([*lines, shade, segments(points, points, 1.5 * radius, POINT_COLOUR, 1.0)])
 
 
 def contours(track: FaceTrack, geometry: Geometry) -> np.ndarray:
@@ -129,7 +129,7 @@ def contours(track: FaceTrack, geometry: Geometry) -> np.ndarray:
 
     Returns
     -------
-    (M, 9) float32, capsules
+    (M, 9) float32, segments
     """
     if not is_sane(track):
         return np.empty((0, 9), np.float32)
@@ -141,8 +141,8 @@ def contours(track: FaceTrack, geometry: Geometry) -> np.ndarray:
         ring = size * np.stack([np.cos(angle), np.sin(angle)], axis=1)
         lines += [centre[:2] + ring for centre in track.irises]
     starts, ends = np.concatenate([line[:-1] for line in lines]), np.concatenate([line[1:] for line in lines])
-    shade = capsules(starts, ends, 0.8 * radius + 0.8, SHADE, 0.35)
-    return np.concatenate([shade, capsules(starts, ends, 0.8 * radius, CONTOUR_COLOUR, 1.0)])
+    shade = segments(starts, ends, 0.8 * radius + 0.8, SHADE, 0.35)
+    return np.concatenate([shade, segments(starts, ends, 0.8 * radius, CONTOUR_COLOUR, 1.0)])
 
 
 def _curve(points: np.ndarray, closed: bool) -> np.ndarray:
@@ -159,17 +159,17 @@ def _curve(points: np.ndarray, closed: bool) -> np.ndarray:
 
 
 @njit(nogil=True)
-def draw_capsules(image: np.ndarray, capsules: np.ndarray) -> None:
-    """Draw capsules over the picture, edges smoothed over one pixel.
+def draw_segments(image: np.ndarray, segments: np.ndarray) -> None:
+    """Draw segments over the picture, edges smoothed over one pixel.
 
     Parameters
     ----------
     image : (H, W, 3) uint8, BGR, written
-    capsules : (M, 9) float32, finite
+    segments : (M, 9) float32, finite
     """
     height, width = image.shape[:2]
-    for i in range(len(capsules)):
-        x0, y0, x1, y1, radius = capsules[i, :5]
+    for i in range(len(segments)):
+        x0, y0, x1, y1, radius = segments[i, :5]
         reach = radius + np.float32(0.5)
         top, bottom = max(int(np.floor(min(y0, y1) - reach)), 0), min(int(np.ceil(max(y0, y1) + reach)), height)
         dx, dy = x1 - x0, y1 - y0
@@ -193,7 +193,7 @@ def draw_capsules(image: np.ndarray, capsules: np.ndarray) -> None:
                 cover = reach - np.sqrt(ex * ex + ey * ey)
                 if cover <= 0:
                     continue
-                alpha = min(cover, np.float32(1)) * capsules[i, 8]
+                alpha = min(cover, np.float32(1)) * segments[i, 8]
                 for c in range(3):
                     old = np.float32(image[row, column, c])
-                    image[row, column, c] = np.uint8(old + (capsules[i, 5 + c] - old) * alpha + np.float32(0.5))
+                    image[row, column, c] = np.uint8(old + (segments[i, 5 + c] - old) * alpha + np.float32(0.5))

@@ -26,7 +26,7 @@ WIRE_COLOUR = (255, 250, 200)
 class Surface:
     """One face, ready to be rasterised."""
 
-    vertices: np.ndarray  # (N, 3) float32: x, y in image px; z: nearness in mm, the same scale for all faces
+    vertices: np.ndarray  # (N, 3) float32: x, y in image px; z: depth in mm, the same scale for all faces
     light: bool  # whether the light triangles are to be used
     colours: np.ndarray  # (N, 4) uint8, BGR times alpha, alpha
 
@@ -150,12 +150,12 @@ def patches(
 def place(geometry: Geometry, track: FaceTrack, size_wh: tuple[int, int]):
     """Where a face lies in the picture, or None.
 
-    Weak perspective tells depth within a face only; between faces the size tells it: a head twice as large is half as
-    far away. Nearness is minus the distance from a camera with `tracker.pose.FOV_DEG`.
+    Weak perspective tells depth within a face only; between faces the size gives it: a head twice as large is half as
+    far away. Depth is minus the distance from a camera with `tracker.pose.FOV_DEG`.
 
     Returns
     -------
-    rect (x_min, y_min, x_max, y_max) px, vertices (N, 3) float32 with nearness in mm, whether light triangles do
+    rect (x_min, y_min, x_max, y_max) px, vertices (N, 3) float32 with depth in mm, whether light triangles do
     """
     if track.vertices is None or not len(geometry.triangles):
         return None
@@ -164,7 +164,7 @@ def place(geometry: Geometry, track: FaceTrack, size_wh: tuple[int, int]):
     if not scale > 1e-6:
         return None
     nearer = np.empty_like(vertices)
-    x0, y0, x1, y1 = _to_nearness(vertices, focal_px(size_wh), scale, nearer)
+    x0, y0, x1, y1 = _to_depth(vertices, focal_px(size_wh), scale, nearer)
     rect = in_picture(x0, y0, x1, y1, size_wh)
     if rect is None or not np.isfinite(nearer[:, 2].sum()):
         return None
@@ -191,8 +191,8 @@ def in_picture(x0, y0, x1, y1, size_wh: tuple[int, int]) -> tuple[int, int, int,
 
 
 @njit(nogil=True)
-def _to_nearness(vertices, focal_px, scale, nearer):
-    """Copy the vertices with z as nearness; returns their bounds, NaN where one is not a number."""
+def _to_depth(vertices, focal_px, scale, nearer):
+    """Copy the vertices with z as depth; returns their bounds, NaN where one is not a number."""
     x0 = y0 = np.inf
     x1 = y1 = -np.inf
     damaged = False

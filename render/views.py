@@ -24,7 +24,7 @@ class View:
     """
 
     key: str  # in the window
-    strokes: Callable[[FaceTrack, Geometry], np.ndarray] | None = None  # (M, 9) capsules
+    strokes: Callable[[FaceTrack, Geometry], np.ndarray] | None = None  # (M, 9) segments
     in_image: Callable[[np.ndarray, Sequence[FaceTrack], Geometry], None] | None = None  # (H, W, 3) uint8, written
 
 
@@ -46,12 +46,12 @@ VIEWS: dict[str, View] = {
 }
 
 
-def overlay_capsules(name: str, tracks: Sequence[FaceTrack], geometry: Geometry) -> np.ndarray:
+def overlay_segments(name: str, tracks: Sequence[FaceTrack], geometry: Geometry) -> np.ndarray:
     """The strokes of an overlay view for all faces, (M, 9) float32; those that are not finite are left out."""
     strokes = [VIEWS[name].strokes(track, geometry) for track in tracks]
-    capsules = np.concatenate(strokes) if strokes else np.empty((0, 9), np.float32)
+    segments = np.concatenate(strokes) if strokes else np.empty((0, 9), np.float32)
     # written so that NaN fails too
-    return np.ascontiguousarray(capsules[np.abs(capsules[:, :5]).max(axis=1, initial=0) < MAX_COORDINATE_PX])
+    return np.ascontiguousarray(segments[np.abs(segments[:, :5]).max(axis=1, initial=0) < MAX_COORDINATE_PX])
 
 
 class Renderer:

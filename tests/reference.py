@@ -155,7 +155,7 @@ def triangle_samples(corners: np.ndarray, size_wh: tuple[int, int]) -> np.ndarra
     return count
 
 
-def capsule_cover(start, end, radius_px: float, size_wh: tuple[int, int]) -> np.ndarray:
+def segment_cover(start, end, radius_px: float, size_wh: tuple[int, int]) -> np.ndarray:
     """How far each pixel is covered by a stroke with round ends, (H, W), [0, 1]."""
     cover = np.zeros(size_wh[::-1])
     start, end = np.asarray(start, float), np.asarray(end, float)

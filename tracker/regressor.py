@@ -1,4 +1,4 @@
-"""The network that tells pose, shape and expression of the faces in crops, whatever dialect its head speaks."""
+"""The network that predicts pose, shape and expression of the faces in crops, whatever the format of its output."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from facet.tracker.errors import WeightsError
 from facet.tracker.heads import LOGIT_LIMIT, POSE_COUNT, Head, heads_of
 from facet.tracker.runtime import RuntimeConfig, Session, open_session
 from facet.tracker.types import FaceParams
+from facet.tracker.upstream.regressor import output_of_3ddfa
 from facet.tracker.weights import WeightsEntry
-
-POSE_3DDFA = 12  # affine camera, row by row
-UM_PER_MM = 1000.0
 
 # (B, numbers) float32 -> cameras (B, 3, 4), shapes (B, Ks), expressions (B, Ke), scores (B,) or None, others (B, n)
 Translator = Callable[
@@ -70,7 +68,7 @@ class Regressor:
         Raises
         ------
         WeightsError
-            If the entry lacks a value, names an unknown dialect, or the network has other inputs or outputs.
+            If the entry lacks a value, names an unknown format, or the network has other inputs or outputs.
         ConfigError
             If the execution provider is not to be had.
         """
@@ -87,15 +85,10 @@ class Regressor:
             )
         except ValueError as error:
             raise WeightsError(f"{entry.path}: its manifest entry is wrong: {error}") from error
-        dialect = entry.get("dialect", str)
-        if dialect == "3ddfa_62":
-            shape_count, expression_count = entry.get("shape_count", int), entry.get("expression_count", int)
-            length = POSE_3DDFA + shape_count + expression_count
-            pose_mean, pose_std = (np.array(entry.get(key, list), np.float64) for key in ("pose_mean", "pose_std"))
-            if pose_mean.shape != (POSE_3DDFA,) or pose_std.shape != (POSE_3DDFA,):
-                raise WeightsError(f"{entry.path}: expected 12 values in pose_mean and pose_std of its manifest entry")
-            translate = translate_3ddfa(pose_mean, pose_std, shape_count, spec.size_px)
-        elif dialect == "facet":
+        head_format = entry.get("format", str)
+        if head_format == "3ddfa_62":
+            length, translate = output_of_3ddfa(entry, spec.size_px)
+        elif head_format == "facet":
             heads = heads_of(entry)
             for name in ("pose", "shape", "expression"):
                 if name not in heads:
@@ -105,7 +98,7 @@ class Regressor:
             length = max(head.stop for head in heads.values())
             translate = translate_facet(entry.get("base_scale", float), heads, spec.size_px)
         else:
-            raise WeightsError(f"{entry.path}: expected dialect 3ddfa_62 or facet in its manifest, found {dialect}")
+            raise WeightsError(f"{entry.path}: expected format 3ddfa_62 or facet in its manifest, found {head_format}")
         session = open_session(entry.path, config)
         session.require(
             inputs={"crops": (None, spec.size_px, spec.size_px, 3)},
@@ -165,38 +158,6 @@ class Regressor:
     def shape_energy(shape: np.ndarray) -> float:
         """Mean square of shape coefficients, which are in standard deviations; about 1 for a face."""
         return float(shape @ shape) / max(1, len(shape))
-
-
-def translate_3ddfa(pose_mean: np.ndarray, pose_std: np.ndarray, shape_count: int, size_px: int) -> Translator:
-    """Read the head of 3DDFA's networks: affine camera | shape | expression, each in standard deviations.
-
-    Parameters
-    ----------
-    pose_mean, pose_std : (12,) float, of the camera's numbers (row by row; micrometres -> crop px)
-
-    Convention
-    ----------
-    3DDFA's crop px count pixel centres from 1 and y goes up, flipped by `size + 1 - y`: x_ours = x - 0.5,
-    y_ours = size + 0.5 - y. Its z offset is a constant of the training without meaning; ours is 0.
-    Shape and expression stay in standard deviations: the imported face model has their means and deviations inside.
-
-    Source: 3DDFA_V2, utils/tddfa_util.py, `_parse_param` and `similar_transform`.
-    """
-    unit = np.array([UM_PER_MM, UM_PER_MM, UM_PER_MM, 1.0])
-    flip = np.array([1.0, -1.0, 1.0])
-    factor = flip[:, None] * unit
-    scale = (pose_std.reshape(3, 4) * factor).ravel()
-    offset = (pose_mean.reshape(3, 4) * factor).ravel()
-    offset[[3, 7]] += -0.5, size_px + 0.5
-    scale[11] = offset[11] = 0.0
-    scale, offset = scale.astype(np.float32), offset.astype(np.float32)
-
-    def translate(params: np.ndarray):
-        cameras = (params[:, :POSE_3DDFA] * scale + offset).reshape(-1, 3, 4)
-        shapes, expressions = np.split(params[:, POSE_3DDFA:], [shape_count], axis=1)
-        return cameras, shapes, expressions, None, {}
-
-    return translate
 
 
 def translate_facet(base_scale: float, heads: Mapping[str, Head], size_px: int) -> Translator:

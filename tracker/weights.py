@@ -1,7 +1,7 @@
 """Model files and the manifests that describe them.
 
 Beside every folder of model files lies a `manifest.toml` with one table a file: `file`, `kind`, `sha256`, `licence`,
-`provenance`, and what the code that runs the file must know (dialect, sizes, crop constants). Nothing here downloads.
+`provenance`, and what the code that runs the file must know (format, sizes, crop constants). Nothing here downloads.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ import numpy as np
 
 from facet.render.cpu.raster import composite, rasterise, rasterise_values
 from facet.render.geometry import Geometry
-from facet.render.overlay import draw_capsules
+from facet.render.overlay import draw_segments
 from facet.render.sample import sample_face
 from facet.render.surface import SURFACE_VIEWS, WIRE_RADIUS_PX, Patch, SurfaceView, depth_values, patches, place
-from facet.render.views import VIEWS, Renderer, overlay_capsules
+from facet.render.views import VIEWS, Renderer, overlay_segments
 from facet.tracker.types import FaceTrack
 
 MAX_SAMPLES = 1 << 22  # of the rasteriser's buffer, 8 bytes each
@@ -41,7 +41,7 @@ class CpuRenderer(Renderer):
                 for patch in patches(SURFACE_VIEWS[name], self.geometry, tracks, size_wh):
                     self._draw_patch(picture, SURFACE_VIEWS[name], patch)
             elif VIEWS[name].strokes is not None:
-                draw_capsules(picture, overlay_capsules(name, tracks, self.geometry))
+                draw_segments(picture, overlay_segments(name, tracks, self.geometry))
         return picture
 
     def _draw_patch(self, picture: np.ndarray, view: SurfaceView, patch: Patch) -> None:

@@ -42,11 +42,11 @@ class Neutral:
 class PlacedFace:
     """A face, evaluated, and where it lies in a picture."""
 
-    positions: moderngl.Texture  # (N, 4) float32, see `number_texture`: x, y in image px, nearness in mm
+    positions: moderngl.Texture  # (N, 4) float32, see `number_texture`: x, y in image px, depth in mm
     rect: tuple[int, int, int, int]  # x_min, y_min, x_max, y_max, px, within the picture
     scale_px_per_mm: float
-    origin_mm: float  # nearness of the model's origin
-    nearness: tuple[float, float]  # mm; all of the face lies between
+    origin_mm: float  # depth of the model's origin
+    depth: tuple[float, float]  # mm; all of the face lies between
     light: bool  # whether the light triangles do
 
 
@@ -124,7 +124,7 @@ class FaceShader:
             rect=rect,
             scale_px_per_mm=scale,
             origin_mm=(float(track.model_to_image[2, 3]) - focal) / scale,
-            nearness=((low[2] - focal) / scale, (high[2] - focal) / scale),
+            depth=((low[2] - focal) / scale, (high[2] - focal) / scale),
             light=bool((high - low)[:2].max() < LIGHT_BELOW_PX),
         )
 

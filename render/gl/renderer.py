@@ -23,7 +23,7 @@ from facet.render.surface import (
     Patch,
     join_overlapping,
 )
-from facet.render.views import VIEWS, Renderer, overlay_capsules
+from facet.render.views import VIEWS, Renderer, overlay_segments
 from facet.tracker.errors import RenderError
 from facet.tracker.types import FaceTrack
 
@@ -81,7 +81,7 @@ class GlRenderer(Renderer):
         self._wire = load_program(context, "wire", COLUMNS=COLUMNS)
         self._values = load_program(context, "values", COLUMNS=COLUMNS, **steps)
         self._background, self._composite = load_program(context, "picture"), load_program(context, "composite")
-        self._capsules = load_program(context, "capsules")
+        self._segments = load_program(context, "segments")
         self._strokes = context.buffer(reserve=36 * 512, dynamic=True)
         painted = np.zeros((1, 4), np.float32)
         if geometry.vertex_count:
@@ -111,7 +111,7 @@ class GlRenderer(Renderer):
         self._whole = context.vertex_array(self._background, [])
         self._over = context.vertex_array(self._composite, [])
         stroke = [(self._strokes, "4f 1f 4f /i", "in_ends", "in_radius", "in_colour")]
-        self._stroked = context.vertex_array(self._capsules, stroke)
+        self._stroked = context.vertex_array(self._segments, stroke)
         context.front_face = "cw"
         context.cull_face = "back"
 
@@ -150,7 +150,7 @@ class GlRenderer(Renderer):
                 for patch in patches:
                     self._draw_patch(name, patch)
             elif VIEWS[name].strokes is not None:
-                self._draw_strokes(overlay_capsules(name, tracks, self.geometry), size_wh)
+                self._draw_strokes(overlay_segments(name, tracks, self.geometry), size_wh)
 
     def read(self) -> np.ndarray:
         """The last picture, (H, W, 3) uint8 BGR."""
@@ -214,19 +214,19 @@ class GlRenderer(Renderer):
         self._over.render(moderngl.TRIANGLES, vertices=3)
         context.viewport = (0, 0, *self.picture.size)
 
-    def _draw_strokes(self, capsules: np.ndarray, size_wh: tuple[int, int]) -> None:
-        if not len(capsules):
+    def _draw_strokes(self, segments: np.ndarray, size_wh: tuple[int, int]) -> None:
+        if not len(segments):
             return
-        self._strokes.orphan(max(self._strokes.size, capsules.nbytes))
-        self._strokes.write(capsules)
+        self._strokes.orphan(max(self._strokes.size, segments.nbytes))
+        self._strokes.write(segments)
         context = self.context
         context.enable(moderngl.BLEND)
         context.blend_func = (
             *(moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA),
             *(moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA),
         )
-        self._capsules["size"].value = size_wh
-        self._stroked.render(moderngl.TRIANGLE_STRIP, vertices=4, instances=len(capsules))
+        self._segments["size"].value = size_wh
+        self._stroked.render(moderngl.TRIANGLE_STRIP, vertices=4, instances=len(segments))
 
     def _depth_map(self, size_wh: tuple[int, int], tracks: Sequence[FaceTrack]) -> np.ndarray:
         faces = self._faces.place(tracks, size_wh)
@@ -271,5 +271,5 @@ class GlRenderer(Renderer):
 
 
 def _between(faces: Sequence[PlacedFace]) -> tuple[float, float]:
-    """Least and largest nearness of several faces, mm, and a little beyond: the shader's rounding must clip nothing."""
-    return min(face.nearness[0] for face in faces) - MARGIN_MM, max(face.nearness[1] for face in faces) + MARGIN_MM
+    """Least and largest depth of several faces, mm, and a little beyond: the shader's rounding must clip nothing."""
+    return min(face.depth[0] for face in faces) - MARGIN_MM, max(face.depth[1] for face in faces) + MARGIN_MM

@@ -4,7 +4,7 @@ uniform mat4 pixel_to_clip;
 uniform sampler2D positions;
 uniform isampler2D rings;    // the triangles around a vertex, by their other corners
 uniform float px_per_mm;
-uniform float origin_mm;     // nearness of the model's origin
+uniform float origin_mm;     // depth of the model's origin
 uniform int paint;
 in vec4 in_albedo;  // BGR, opacity; or a code, 1
 in ivec2 in_span;   // of this vertex in `rings`

@@ -2,7 +2,7 @@
 #if defined VERTEX_SHADER
 uniform mat4 pixel_to_clip;
 uniform sampler2D positions;
-uniform float origin_mm;  // nearness of the model's origin
+uniform float origin_mm;  // depth of the model's origin
 out float value;
 
 void main() {

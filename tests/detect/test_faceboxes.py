@@ -51,7 +51,7 @@ def write_boxes_network(folder, boxes, scores, **values):
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "licence": "MIT",
         "provenance": "a test",
-        "dialect": "boxes",
+        "format": "boxes",
         "smallest_face_px": 10.0,
         "nms_iou": 0.4,
     } | values
@@ -109,7 +109,7 @@ def test_bad_config(values):
 
 
 @pytest.mark.parametrize(
-    "values", [{"dialect": "morse"}, {"dialect": "faceboxes"}, {"nms_iou": None}, {"smallest_face_px": "ten"}]
+    "values", [{"format": "morse"}, {"format": "faceboxes"}, {"nms_iou": None}, {"smallest_face_px": "ten"}]
 )
 def test_a_manifest_that_does_not_fit(tmp_path, values):
     with pytest.raises(WeightsError):

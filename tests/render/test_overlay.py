@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facet.render.geometry import geometry_of
-from facet.render.overlay import AXIS_COLOURS, BOX_COLOUR, axes, draw_capsules, landmarks, pose_box
+from facet.render.overlay import AXIS_COLOURS, BOX_COLOUR, axes, draw_segments, landmarks, pose_box
 from tests import reference
 from tests.render.heads import egg, place
 
@@ -25,15 +25,15 @@ GEOMETRY = geometry_of(HEAD)
 )
 def test_strokes_cover_what_the_plain_version_covers(start, end, radius):
     image = np.zeros((24, 32, 3), np.uint8)
-    draw_capsules(image, np.float32([[*start, *end, radius, 255, 255, 255, 1]]))
-    expected = 255 * reference.capsule_cover(start, end, radius, (32, 24))
+    draw_segments(image, np.float32([[*start, *end, radius, 255, 255, 255, 1]]))
+    expected = 255 * reference.segment_cover(start, end, radius, (32, 24))
     np.testing.assert_allclose(image[..., 0], expected, atol=1)
 
 
 def test_strokes_blend_in_order():
     image = np.full((9, 9, 3), 100, np.uint8)
     dot = [4.5, 4.5, 4.5, 4.5, 3.0]
-    draw_capsules(image, np.float32([[*dot, 200, 0, 0, 0.5], [*dot, 0, 200, 0, 0.5]]))
+    draw_segments(image, np.float32([[*dot, 200, 0, 0, 0.5], [*dot, 0, 200, 0, 0.5]]))
     np.testing.assert_allclose(image[4, 4], [75, 125, 25], atol=1)
     np.testing.assert_array_equal(image[0, 0], 100)
 

@@ -265,7 +265,7 @@ def exported(network, tmp_path):
     images = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((64, 96), (33, 70), (1, 1), (200, 129))]
     path = tmp_path / "net.onnx"
     export.write_graph(network, path, images)
-    table = describe(path, kind="detector", licence="MIT", provenance="a test", dialect="boxes",
+    table = describe(path, kind="detector", licence="MIT", provenance="a test", format="boxes",
                      smallest_face_px=10.0, nms_iou=0.45)  # fmt: skip
     update_manifest(tmp_path / "manifest.toml", {"net": table})
     return path

@@ -7,7 +7,8 @@ import pytest
 
 from facet.tracker.errors import WeightsError
 from facet.tracker.pose import pose_from_camera, rotation_from_angles
-from facet.tracker.regressor import Regressor, translate_3ddfa, translate_facet
+from facet.tracker.regressor import Regressor, translate_facet
+from facet.tracker.upstream.regressor import translate_3ddfa
 from facet.tracker.weights import find_entry
 from tests.tracker.nets import constant_regressor, facet_heads
 
@@ -24,11 +25,11 @@ COMMON = {
 }
 HEADS = {"pose": [0, 9, "pose"], "shape": [9, 11, "linear"], "expression": [11, 14, "clip"]}
 HEADS |= {"score": [14, 15, "sigmoid"]}
-FACET = COMMON | {"dialect": "facet", "base_scale": 0.005, "heads": HEADS}
+FACET = COMMON | {"format": "facet", "base_scale": 0.005, "heads": HEADS}
 UPSTREAM = COMMON | {
     "shape_count": 2,
     "expression_count": 3,
-    "dialect": "3ddfa_62",
+    "format": "3ddfa_62",
     "crop_style": "upstream",
     "pose_mean": [0.0] * 12,
     "pose_std": [1.0] * 12,
@@ -55,11 +56,11 @@ def facet_numbers(rotation, log_scale=0.0, shift=(0.0, 0.0), shape=(0, 0), expre
     return np.array([log_scale, *rotation[0], *rotation[1], *shift, *shape, *expression, logit], np.float32)
 
 
-# --- dialects
+# --- formats
 
 
 @pytest.mark.parametrize("angles", [(0, 0, 0), (35, -12, 8), (-70, 20, -40)])
-def test_facet_dialect_is_scale_rotation_and_shift(angles):
+def test_facet_format_is_scale_rotation_and_shift(angles):
     rotation = rotation_from_angles(*angles)
     # the network's two vectors need be neither of unit length nor orthogonal
     sloppy = np.stack([3.0 * rotation[0], 0.5 * rotation[1] + 0.2 * rotation[0]])
@@ -83,13 +84,13 @@ def test_facet_camera_mirrors_y_and_keeps_z_to_the_viewer():
 
 
 @pytest.mark.parametrize("numbers", [np.zeros(15), np.full(15, 1e4), np.full(15, -1e4)])
-def test_facet_dialect_stays_finite(numbers):
+def test_facet_format_stays_finite(numbers):
     with np.errstate(all="raise"):
         cameras, _, _, scores, _ = translate_facet(0.005, facet_heads(2, 3), 112)(numbers[None].astype(np.float32))
     assert np.isfinite(cameras).all() and 0 <= scores[0] <= 1
 
 
-def test_3ddfa_dialect_is_upstreams_arithmetic_plus_half_a_pixel():
+def test_3ddfa_format_is_upstreams_arithmetic_plus_half_a_pixel():
     random = np.random.default_rng(0)
     mean, std = random.normal(0, 1e-4, 12), random.uniform(1e-4, 5e-4, 12)
     params = random.normal(0, 1, (3, 12 + 4 + 5)).astype(np.float32)
@@ -183,7 +184,7 @@ def test_other_crops_are_refused(tmp_path, crops):
 @pytest.mark.parametrize(
     ("numbers", "values"),
     [
-        (15, FACET | {"dialect": "latin"}),
+        (15, FACET | {"format": "latin"}),
         (15, FACET | {"base_scale": None}),
         (15, FACET | {"crop_style": "nearest"}),
         (15, FACET | {"heads": HEADS | {"mood": [15, 16, "linear"]}}),

@@ -48,8 +48,8 @@ def test_a_value_of_another_type(tmp_path, kind):
 
 
 def test_an_absent_value(tmp_path):
-    with pytest.raises(WeightsError, match=r"dialect.*found nothing"):
-        find_entry(write(tmp_path)).get("dialect", str)
+    with pytest.raises(WeightsError, match=r"format.*found nothing"):
+        find_entry(write(tmp_path)).get("format", str)
 
 
 def test_a_damaged_file(tmp_path):

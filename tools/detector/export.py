@@ -74,7 +74,7 @@ def write(net: FaceBoxes, recipe: Recipe, path: Path, folder: Path) -> dict:
     return describe(
         path,
         kind="detector",
-        dialect="boxes",
+        format="boxes",
         normalisation="in graph",
         smallest_face_px=SMALLEST_FACE_PX,
         min_input_px=MIN_INPUT_PX,

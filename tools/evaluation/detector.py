@@ -222,7 +222,7 @@ def evaluate(weights: dict[str, Path], config: DetectorConfig, runtime: RuntimeC
             return FaceBoxes.open(entry, settings, runtime)
 
         default = config
-        if entry.get("dialect", str) == "faceboxes":
+        if entry.get("format", str) == "faceboxes":
             # as its authors run it: the picture in its own size; found, false and timed at the same settings
             default = replace(config, min_face_px=entry.get("smallest_face_px", float))
         detector = timed_as[name] = open_with(default)

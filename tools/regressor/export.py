@@ -60,7 +60,7 @@ def write(net: FaceNet, recipe: Recipe, path: Path, folder: Path) -> dict:
     return describe(
         path,
         kind="regressor",
-        dialect="facet",
+        format="facet",
         size_px=recipe.net.size_px,
         base_scale=recipe.net.base_scale,
         heads={name: [head.start, head.stop, head.activation] for name, head in heads.items()},
