@@ -53,7 +53,7 @@ class DetectorConfig:
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """What the manifest tells of a detector."""
+    """What the manifest says of a detector."""
 
     head_format: str  # "faceboxes": offsets from priors; "boxes": the graph ends in boxes
     smallest_face_px: float  # that the network finds, in px of its input

@@ -1,4 +1,4 @@
-"""Where a face lies in the picture, told from its coefficients without moving a single vertex."""
+"""Where a face lies in the image, computed from its coefficients without moving a single vertex."""
 
 from __future__ import annotations
 

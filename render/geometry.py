@@ -35,7 +35,7 @@ class Geometry:
     albedo: np.ndarray  # (N, 3) float32, BGR, [0, 1]
     opacity: np.ndarray  # (N,) float32, [0, 1]
     nose_to_centre_mm: np.ndarray  # (3,) float32, model space: from the bridge of the nose to the middle of the head
-    codes: dict[str, np.ndarray]  # colours that tell the place on the face, (N, 3) float32, BGR, [0, 1]: pncc, uv
+    codes: dict[str, np.ndarray]  # colours that encode the place on the face, (N, 3) float32, BGR, [0, 1]: pncc, uv
     model: MorphableModel | None = None  # for those that evaluate it themselves; None where only points are known
 
     @property

@@ -125,7 +125,7 @@ def measure_ms(renderer: Renderer) -> float:
 
 
 def _machine() -> str:
-    """What the measurement depends on, as far as it can be told without a context."""
+    """What the measurement depends on, as far as it is known without a context."""
     nodes = sorted(os.listdir("/dev/dri")) if os.path.isdir("/dev/dri") else []
     nodes += sorted(name for name in os.listdir("/dev") if name.startswith("nvidia")) if os.path.isdir("/dev") else []
     drivers = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith(("LIBGL_", "MESA_", "GALLIUM_", "__"))]

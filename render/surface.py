@@ -13,7 +13,7 @@ from facet.tracker.errors import RenderError
 from facet.tracker.pose import camera_scale, focal_px
 from facet.tracker.types import FaceTrack
 
-LIGHT_BELOW_PX = 64.0  # smaller faces are drawn with fewer triangles; one cannot tell
+LIGHT_BELOW_PX = 64.0  # smaller faces are drawn with fewer triangles; no difference is visible
 MAX_COORDINATE_PX = 1e5  # a face beyond is no face
 DEPTH_NEAR_MM, DEPTH_FAR_MM = 122.0, -60.0  # of the model's origin; white and dark grey of the depth view
 DEPTH_MAP_ORIGIN = 32768  # value of the 16-bit map at the model's origin
@@ -150,7 +150,7 @@ def patches(
 def place(geometry: Geometry, track: FaceTrack, size_wh: tuple[int, int]):
     """Where a face lies in the picture, or None.
 
-    Weak perspective tells depth within a face only; between faces the size gives it: a head twice as large is half as
+    Weak perspective gives depth within a face only; between faces the size gives it: a head twice as large is half as
     far away. Depth is minus the distance from a camera with `tracker.pose.FOV_DEG`.
 
     Returns

@@ -168,7 +168,7 @@ class ShapeTable:
 
 
 def centred(face: FaceTrack, centre: Centre) -> FaceTrack:
-    """The face with pose and position told from a centre: both zero for a head that is there.
+    """The face with pose and position relative to a centre: both zero for a head that is there.
 
     Axes are those of the head at the centre: who faces a screen beside the camera nods about their own axis.
     """

@@ -1,4 +1,4 @@
-"""The errors that a user of the library can cause. Each message tells what was expected, what was found, what to do."""
+"""The errors that a user of the library can cause. Each message says what was expected, what was found, what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a face does, told apart from what it is: expressions that go with the settled shape of a track."""
+"""What a face does, separated from what it is: expressions that go with the settled shape of a track."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from facet.tracker.compiling import njit
 from facet.tracker.morphable import MorphableModel
 
-FIRST = 17  # the landmarks of the jaw slide on the contour and tell little of either
+FIRST = 17  # the landmarks of the jaw slide on the contour and say little of either
 DEPTH_WEIGHT = 0.3  # depth is guessed more than seen
 # mm^2: what leaving the network's answer by one whole expression costs; eyes it was taught by name
 TRUST, EYE_TRUST = 100.0, 1000.0
@@ -23,7 +23,7 @@ class ExpressionSolver:
 
     Parameters
     ----------
-    model : the face model whose coefficients the network tells; where it names its expressions they stay in [0, 1]
+    model : the face model whose coefficients the network predicts; where it names its expressions they stay in [0, 1]
     """
 
     def __init__(self, model: MorphableModel):

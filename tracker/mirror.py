@@ -51,7 +51,7 @@ class Mirror:
         return cls(sign, partner) if (difference <= MAX_DIFFERENCE * motion).all() else None
 
     def face(self, face: FaceParams, size_px: int) -> FaceParams:
-        """The mirror image of what was told of a crop of `size_px`; without other heads, whose mirror is not known."""
+        """The mirror image of a prediction for a crop of `size_px`; without other heads, whose mirror is not known."""
         camera = mirrored_camera(face.camera, size_px)
         return FaceParams(camera, *self.coefficients(face.shape, face.expression), face.score)
 

@@ -31,7 +31,7 @@ class Regressor:
     ----------
     size : side of its crops, px
     crop_spec : how its crops are placed and cut
-    face_model_file : the face model whose coefficients it tells; shape coefficients are in standard deviations
+    face_model_file : the face model whose coefficients it predicts; shape coefficients are in standard deviations
     answers_file : how it answers to blendshapes, where that was measured
     provider : the ONNX Runtime execution provider in use
     """

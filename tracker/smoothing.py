@@ -321,7 +321,7 @@ def _put_together(signals, rotation, seen_camera, seen_rotation, seen_scale, ord
         for column in range(3):
             total = 0.0
             for i in range(3):
-                # y is up where rotations are told, and down in the image
+                # y is up in rotations, and down in the image
                 flip = -1.0 if (row == 1) != (i == 1) else 1.0
                 total += flip * turn[row, i] * seen_camera[i, column]
             camera[row, column] = growth * total

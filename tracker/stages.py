@@ -74,7 +74,7 @@ class Stages:
     def chrome_trace(self, session: dict | None = None) -> dict:
         """The spans as Chrome trace events (complete events, microseconds), the summary under `otherData.stages`.
 
-        `session` tells more of the run; it goes under `otherData` as it is.
+        `session` holds more figures of the run; it goes under `otherData` as it is.
         """
         with self._lock:
             events = [ring.newest().tolist() for ring in self._events or ()]

@@ -99,7 +99,7 @@ def _approach(mean, value, weight):
 
 class Verdict(enum.Enum):
     GOOD = "good"
-    DOUBTFUL = "doubtful"  # only the detector can tell
+    DOUBTFUL = "doubtful"  # only the detector can decide
     WRONG = "wrong"
 
 

@@ -9,7 +9,7 @@ Crop px: the same, within a square crop.
 Model space: millimetres, x to image right, y up, z to the viewer; the origin lies between the ear canals.
 Angles: degrees. Positive yaw turns the head towards image left (we see the subject's left cheek), positive pitch nods
 it down, positive roll tilts it counter-clockwise on the screen. R = Rz(roll) Ry(-yaw) Rx(pitch), y up, z to the viewer.
-Time: seconds, told by the source with each frame; nothing in the tracker reads a clock.
+Time: seconds, given by the source with each frame; nothing in the tracker reads a clock.
 Landmarks: 68 points in Multi-PIE order. 17-67 are fixed on the face, 0-16 slide to the visible contour of the jaw.
 """
 
@@ -108,7 +108,7 @@ class Roi:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceParams:
-    """What a regressor or a fitter tells of one face."""
+    """What a regressor or a fitter predicts for one face."""
 
     camera: np.ndarray  # (3, 4) float32, model mm -> crop px (regressor) or image px (fitter), y down
     shape: np.ndarray  # (Ks,) float32, shape coefficients

@@ -20,7 +20,7 @@ SAMPLES_X = np.float32([96, 224, 32, 160, 256 + 96, 256 + 224, 256 + 32, 256 + 1
 SAMPLES_Y = np.float32([32, 96, 160, 224] * 2)
 CENTRES_X = np.float32([128] * 4 + [256 + 128] * 4)
 CENTRE_Y = np.float32(128)
-DEPTH_STEPS = np.float32(1 << 22)  # between the farthest and the nearest vertex; float32 tells them apart
+DEPTH_STEPS = np.float32(1 << 22)  # between the farthest and the nearest vertex; float32 distinguishes them
 SMALL_PX = 8  # edge functions of triangles within so many pixels stay below 2^24
 HALF, ONE, ZERO = np.float32(0.5), np.float32(1), np.float32(0)
 

@@ -47,6 +47,6 @@ def release_context(context) -> None:
 
 
 def gl_version(context) -> str:
-    """Renderer and version as the driver tells them."""
+    """Renderer and version as the driver reports them."""
     info = context.info
     return f"{info['GL_RENDERER']}, {info['GL_VERSION']}"

@@ -39,7 +39,7 @@ PAINT_OF = {"mesh": "PAINT_SKIN", "depth": "PAINT_DEPTH", "normals": "PAINT_NORM
 def load_program(
     context: moderngl.Context, name: str, varyings: Sequence[str] = (), **constants: float
 ) -> moderngl.Program:
-    """Compile a file of `shaders/`, whose stages are told apart by the preprocessor; it knows the constants by name.
+    """Compile a file of `shaders/`, whose stages the preprocessor separates; it knows the constants by name.
 
     With `varyings`, outputs to be kept in a buffer, it is a vertex shader alone.
     """

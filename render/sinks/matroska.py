@@ -1,4 +1,4 @@
-"""Raw frames as a Matroska stream: the simplest container in which a pipe can tell the time of each frame.
+"""Raw frames as a Matroska stream: the simplest container in which a pipe can carry the time of each frame.
 
 Source: RFC 8794 (EBML) and RFC 9559 (Matroska).
 """

@@ -144,7 +144,7 @@ class VideoSink:
 
         Parameters
         ----------
-        image : (H, W, 3) uint8, BGR, of the size told at opening; handed over, so draw the next one into another array
+        image : (H, W, 3) uint8, BGR, of the size given at opening; handed over, so draw the next one into another array
         frame : what the picture was drawn from; its time says when the picture is shown
 
         Raises
@@ -416,7 +416,7 @@ class _Ffmpeg:
             self._process.stderr.close()
 
     def last_error(self) -> str:
-        """The last line that tells something, without the address of the object that said it."""
+        """The last line with content, without the address of the object that printed it."""
         lines = [line for line in self._lines if line and line != "Conversion failed!"]
         return redacted_text(re.sub(r"^\[[^]]*\] ", "", lines[-1])) if lines else ""
 

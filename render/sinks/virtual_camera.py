@@ -7,7 +7,7 @@ import numpy as np
 
 from facet.tracker.errors import ConfigError, SinkError
 
-LIVE_FPS = 30.0  # told to the programs where the source does not know
+LIVE_FPS = 30.0  # reported to the programs where the source does not know
 
 
 class VirtualCamera:
@@ -16,7 +16,7 @@ class VirtualCamera:
     Parameters
     ----------
     size_wh : of all pictures, px
-    fps : told to the programs; None where it is not known
+    fps : reported to the programs; None where it is not known
 
     Raises
     ------

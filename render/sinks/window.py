@@ -327,7 +327,7 @@ class CvWindow(Window):
                 "--renderer gl, or write a file with -o OUT"
             )
         _check_display()
-        # Qt, which Linux builds of OpenCV use, would tell the terminal of its fonts
+        # Qt, which Linux builds of OpenCV use, would print about its fonts
         os.environ.setdefault("QT_LOGGING_RULES", "*=false")
         try:
             cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)

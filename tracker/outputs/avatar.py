@@ -49,7 +49,7 @@ def head_angles_deg(rotation: np.ndarray) -> tuple[float, float, float]:
 def quaternion(rotation: np.ndarray) -> np.ndarray:
     """The unit quaternion (x, y, z, w) of a rotation that turns column vectors, (3, 3); w is at least 0."""
     m = np.asarray(rotation, float)
-    # 4 q q^T, of which the row with the largest diagonal tells the rest best
+    # 4 q q^T, of which the row with the largest diagonal gives the rest best
     products = np.array([
         [1 + m[0, 0] - m[1, 1] - m[2, 2], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0], m[2, 1] - m[1, 2]],
         [m[0, 1] + m[1, 0], 1 - m[0, 0] + m[1, 1] - m[2, 2], m[1, 2] + m[2, 1], m[0, 2] - m[2, 0]],
@@ -126,7 +126,7 @@ class Moved:
         """(3,) mm: to the subject's left, up, towards the camera; zeros where its place is not known."""
         if face.translation_mm is None:
             return np.zeros(3)
-        if face.uncentred is not None:  # its place is told from a centre already
+        if face.uncentred is not None:  # its place is relative to a centre already
             self._id, self._start = face.id, np.zeros(3)
         elif face.id != self._id:
             self._id, self._start = face.id, face.translation_mm

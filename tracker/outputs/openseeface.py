@@ -47,8 +47,8 @@ def openseeface_packets(frame: Frame, faces: dict[int, FaceTrack], now_s: float)
 
     Parameters
     ----------
-    frame : whose size is told
-    faces : by the numbers that they are told under
+    frame : whose size is sent
+    faces : by the numbers that they are sent under
     now_s : time that goes on from one run to the next: receivers leave out what is older than what they have
     """
     packets = [face_packet(frame, face, number, now_s) for number, face in faces.items()]
@@ -68,7 +68,7 @@ def face_packet(frame: Frame, face: FaceTrack, number: int, now_s: float) -> byt
         number,
         *(width, height),
         *(1.0 - weights.get("eyeBlinkRight", 0.0), 1.0 - weights.get("eyeBlinkLeft", 0.0)),
-        *(1, 0.0),  # the pose is known; how well it fits is told by the confidence
+        *(1, 0.0),  # the pose is known; the confidence says how well it fits
         *_its_quaternion(rotation),
         *_angles_deg(rotation),
         *((height / 2 - nose_y) / unit_px, (width / 2 - nose_x) / unit_px, -width / unit_px),
@@ -109,7 +109,7 @@ def features(weights: dict[str, float]) -> np.ndarray:
 def _angles_deg(rotation: np.ndarray) -> tuple[float, float, float]:
     """About x, y and z as OpenCV takes a rotation apart, the one about y within 90 degrees."""
     x, y, z = cv2.RQDecomp3x3(rotation)[0]
-    if abs(y) > 90:  # the same rotation told the other way
+    if abs(y) > 90:  # the same rotation by other angles
         x, y, z = (math.remainder(angle, 360) for angle in (x + 180, 180 - y, z + 180))
     return x, y, z
 

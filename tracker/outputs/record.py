@@ -11,7 +11,7 @@ BOX, AXES = ("x0", "y0", "x1", "y1"), ("x", "y", "z")
 
 
 def frame_record(frame: Frame, faces: tuple[FaceTrack, ...]) -> dict:
-    """What `--log` tells of one frame, ready for JSON. Coordinates in image px, rounded to 1/1000."""
+    """What `--log` writes of one frame, ready for JSON. Coordinates in image px, rounded to 1/1000."""
     height, width = frame.image.shape[:2]
     return {
         "source": frame.source.encode(errors="backslashreplace").decode(),  # of names that are not UTF-8, too

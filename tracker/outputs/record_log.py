@@ -45,7 +45,7 @@ class RecordLog:
                 raise SinkError(f"{error}; {own}" if str(error) else str(own)) from error
 
     def write(self, record: dict) -> None:
-        """Add what `frame_record` told of a frame.
+        """Add the record of a frame, as of `frame_record`.
 
         Raises
         ------

@@ -46,7 +46,7 @@ def open_source(
     start_s : a video begins with the first frame at or after this time
     max_frames : no more frames than this
     live : of a URL: whether to keep the newest frame only; None decides by what the server says
-    capture_factory : what opens a camera, cv2.VideoCapture unless told; takes the index
+    capture_factory : what opens a camera, cv2.VideoCapture unless given; takes the index
     notify : gets one line when a camera or stream was lost and is tried again; may be called from another thread
 
     Returns

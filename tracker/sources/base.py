@@ -1,4 +1,4 @@
-"""What every source has in common: its settings, what it tells of itself, and how frames come out of it."""
+"""What every source has in common: its settings, what it says of itself, and how frames come out of it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from facet.tracker.address import redacted
 from facet.tracker.errors import SourceError
 from facet.tracker.types import Frame
 
-# Damaged input is ordinary and told in our own words: OpenCV and the ffmpeg inside it must not write to stderr.
+# Damaged input is ordinary and reported in our own words: OpenCV and the ffmpeg inside it must not write to stderr.
 # Both are read when the first capture opens, so setting them here is early enough.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-FALLBACK_FPS = 30.0  # where a source tells no believable frame rate
+FALLBACK_FPS = 30.0  # where a source gives no plausible frame rate
 SMALLEST_STEP_S = 0.001  # between two frames whose times are equal or out of order
 LOOK_S = 0.1  # how often who waits for a source looks whether it was stopped: a signal handler cannot wake anybody
 MAX_MEGAPIXELS = 200.0  # of an image; default of the setting
@@ -98,7 +98,7 @@ class Source:
     reads_ahead : True where a thread of its own reads, so that another one is of no use
     still : True where each frame is a picture of its own
     size_wh : of the frames as delivered, upright; None for images, whose sizes differ
-    fps : frame rate as the source tells it, fractional, average where it varies; 0.0 for images
+    fps : frame rate as the source gives it, fractional, average where it varies; 0.0 for images
     frame_count_hint : how many frames to expect at most, or None; the header of a file may lie
     rotation_deg : clockwise turn that the container asked for and that has been applied to the frames
     exhausted : True once the source has been read to its end
@@ -177,7 +177,7 @@ class Source:
 
 
 def believable_fps(fps: float) -> float:
-    """The frame rate that was told, or a usual one where that cannot be one (0, NaN, a time base of 90000)."""
+    """The frame rate that the source gives, or a usual one where that cannot be one (0, NaN, a time base of 90000)."""
     return float(fps) if 0.1 <= fps <= 1000 else FALLBACK_FPS
 
 

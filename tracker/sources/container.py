@@ -1,4 +1,4 @@
-"""Whether a video file is whole, as far as its container tells."""
+"""Whether a video file is whole, as far as its container says."""
 
 from __future__ import annotations
 

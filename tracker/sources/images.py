@@ -1,7 +1,7 @@
 """Sources that are image files. None of them is dropped.
 
 libvips decodes JPEG, PNG, TIFF, WebP and AVIF in parts, so that no more than the result lies in memory; libheif decodes
-HEIC, OpenCV the rest. All three are told by the first bytes of a file, not by its name.
+HEIC, OpenCV the rest. The first bytes of a file say which, not its name.
 """
 
 from __future__ import annotations

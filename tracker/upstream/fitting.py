@@ -134,7 +134,7 @@ def _solve(mean, basis, camera, points, weights, x, shape_count, hold) -> np.nda
     seen -= seen.mean(axis=0)
     matrix, vector, pose_matrix, pose_basis, pose_vector = normal_equations(mean, basis, camera, points, weights, seen)
     # The pose is free to follow: without its columns (a Schur complement) one round does what alternation does in many.
-    # The ridge keeps what the points cannot tell, as in a profile, from being divided by nothing.
+    # The ridge keeps what the points do not determine, as in a profile, from being divided by nothing.
     share = np.linalg.solve(pose_matrix + np.eye(6) * (1e-6 * np.trace(pose_matrix)), pose_basis).T
     matrix -= share @ pose_basis
     vector -= share @ pose_vector
