@@ -6,8 +6,8 @@ import importlib
 import sys
 
 PARTS = (
-    "landmarks", "delineated", "labels", "pose", "blendshapes", "blink", "brows", "score", "jitter", "lag", "steady",
-    "scenarios", "privacy", "detector", "acquisition", "asymmetry", "table",
+    "landmarks", "delineated", "labels", "pose", "blendshapes", "blink", "brows", "range", "score", "jitter", "lag",
+    "steady", "scenarios", "privacy", "detector", "acquisition", "asymmetry", "table",
 )  # fmt: skip
 
 
