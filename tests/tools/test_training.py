@@ -19,6 +19,7 @@ from facet.tracker.weights import ROOT, load_manifest
 from tests.tools import training_data
 from tests.tools.training_data import first_recipe, recipe
 from tools import train as command
+from tools.heatmaps.model import Aligner, Net
 from tools.regressor.model import FaceNet
 from tools.training import TrainingError, checkpoint, curves, loop, norms
 from tools.training.feeding import Feeder
@@ -299,6 +300,16 @@ def test_a_larger_network_begins_where_the_small_one_ended():
     grow(large, small.state_dict())
     wanted, got = small.eval()(crops)["a"], large(crops)["a"]
     assert (got - wanted).abs().mean() < 0.2 * wanted.abs().mean() < (before - wanted).abs().mean()
+
+
+def test_a_narrower_network_begins_as_a_part_of_the_wide_one():
+    wide, narrow = (Aligner(Net(width, 1, 2, size_px=size)) for width, size in ((32, 64), (16, 32)))
+    cells = narrow.cells.clone()
+    grow(narrow, wide.state_dict())
+    torch.testing.assert_close(narrow.stem[1][0].weight, wide.stem[1][0].weight[:8, :4])
+    torch.testing.assert_close(narrow.stacks.maps[0].weight, wide.stacks.maps[0].weight[:, :16])
+    torch.testing.assert_close(narrow.summary, wide.summary[..., :16])
+    assert torch.equal(narrow.cells, cells)  # of its own size
 
 
 def test_only_fitting_weights_are_taken_over():

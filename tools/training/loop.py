@@ -136,11 +136,11 @@ def follow(mean: torch.nn.Module, net: torch.nn.Module, keep: float) -> None:
 
 
 def start_from(net: torch.nn.Module, source: Path, recipe: Recipe, data: Path) -> None:
-    """Put a trained network of the same or a smaller size into `net`; see `grow`."""
+    """Put a trained network of the same layers into `net`, which may be wider or narrower; see `grow`."""
     device = next(net.parameters()).device
-    _, other = checkpoint.open_network(source, device)
+    made_by, other = checkpoint.open_network(source, device)
     if source.suffix == ".onnx":
-        keep_function(other, some_images(recipe, data, device))
+        keep_function(other, some_images(made_by, data, device))
     grow(net, other.state_dict())
 
 
