@@ -24,7 +24,7 @@ GLOSS_FROM = np.array([-0.25, -0.35, 0.9]) / np.linalg.norm([-0.25, -0.35, 0.9])
 HIDDEN_MM = 3.0  # a surface that is nearer by more hides a vertex: less is the vertex' own
 EYES = ("eyeball", "iris", "pupil")
 # lids and lips shade what lies behind them: over how many mm, and how much
-EYE_SHADE_MM, EYE_SHADE, MOUTH_SHADE_MM, MOUTH_SHADE = 1.6, 0.8, 3.0, 0.92
+EYE_SHADE_MM, EYE_SHADE, MOUTH_SHADE_MM, MOUTH_SHADE = 1.6, 0.8, 1.5, 0.92
 MOUTH_DARKER_MM = 30.0  # the light in a mouth falls to 1 / e within this depth
 SHADOW_PX, SHADOW_MM = 160, 4.5  # side of the map of what a lamp reaches; what is nearer to it by less casts no shadow
 GLASSES_MM = 6.0  # from the brows to the lenses
