@@ -142,13 +142,13 @@ def test_perfect_predictions_cost_nothing_and_others_do():
     batch = truth()
     output = perfect(batch)
     compared = losses.Compared(output, batch)
-    for name in ("places", "gaps", "sides", "depth", "visible", "face"):
+    for name in ("places", "gaps", "sides", "gaze", "depth", "visible", "face"):
         assert losses.LOSSES[name](compared).item() == pytest.approx(0, abs=1e-5), name
     least = losses.LOSSES["maps"](compared)
     moved = output | {name: output[name] + 0.1 * torch.rand_like(output[name]) for name in ("places", "depth")}
     moved |= {"logits": output["logits"].roll(2, dims=-1), "visible": -output["visible"], "face": -output["face"]}
     compared = losses.Compared(moved, batch)
-    for name in ("places", "gaps", "sides", "depth", "visible", "face"):
+    for name in ("places", "gaps", "sides", "gaze", "depth", "visible", "face"):
         assert losses.LOSSES[name](compared) > 0.01, name
     assert losses.LOSSES["maps"](compared) > least + 0.5
 
@@ -162,13 +162,24 @@ def test_a_moved_pair_costs_the_places_but_not_the_gap():
     assert losses.LOSSES["places"](compared).item() == pytest.approx(16 * 0.05 * 2**0.5, rel=1e-4)
 
 
+def test_irises_that_stay_behind_cost_the_gaze_alone():
+    batch = truth()
+    output = perfect(batch)
+    output["places"] = output["places"].clone()
+    output["places"][:, IRISES] += 0.05
+    compared = losses.Compared(output, batch)
+    assert losses.LOSSES["gaze"](compared).item() == pytest.approx(16 * 0.05 * 2**0.5, rel=1e-4)
+    for name in ("gaps", "sides"):
+        assert losses.LOSSES[name](compared).item() == pytest.approx(0, abs=1e-5), name
+
+
 def test_what_has_no_weight_or_is_unknown_costs_nothing():
     batch = truth()
     batch |= {"weight": torch.zeros(4, COUNT), "visible": torch.full((4, COUNT), torch.nan)}
     batch["face"] = torch.full_like(batch["face"], samples.UNKNOWN)
     output = {name: torch.rand_like(value) for name, value in perfect(truth()).items()}
     compared = losses.Compared(output, batch)
-    for name in ("maps", "places", "gaps", "sides", "depth", "visible", "spread", "face"):
+    for name in ("maps", "places", "gaps", "sides", "gaze", "depth", "visible", "spread", "face"):
         assert losses.LOSSES[name](compared) == 0, name
 
 

@@ -19,6 +19,7 @@ from tools.training import recipe as shared
 # how often a photograph of a group is drawn, by their number
 GROUP_WEIGHT = {"keypoints": 1.0, "unmasked": 1.0, "masked": 0.4, "portraits": 1.5, "street": 0.7, "crowds": 0.1}
 SHUT_WEIGHT, WINK_WEIGHT, OPEN_WEIGHT, TURNED_WEIGHT = 1.5, 2.0, 1.5, 1.0
+ASIDE, ASIDE_WEIGHT = 0.15, 2.0  # irises so far from the middle of an eye, in parts of its width
 OPEN_LIPS = 0.08  # of the outer eye distance: mouths at least so open are drawn more often
 HELD_OUT_RENDERED = 500  # the last of them only judge
 OCCLUDED_SHARE = 0.35
@@ -121,10 +122,12 @@ def photographs(data: Path, table: dict, known: Points) -> Source:
     rows = np.flatnonzero(~table["held_out"])
     weight = np.array([GROUP_WEIGHT[group] for group in table["group"]]) * known.weight[:, 17:68].mean(axis=1)
     shut = np.nan_to_num(table["blink"])
+    aside = np.abs(np.nan_to_num(table["gaze"][..., 0])).max(axis=1) > ASIDE
     eye = np.linalg.norm(known.points[:, 36] - known.points[:, 45], axis=1)
     gap = np.linalg.norm(known.points[:, 62] - known.points[:, 66], axis=1) / eye
     weight = weight * (1 + SHUT_WEIGHT * shut.max(axis=1) + WINK_WEIGHT * np.ptp(shut, axis=1))
     weight = weight * (1 + OPEN_WEIGHT * (gap > OPEN_LIPS)) * (1 + TURNED_WEIGHT * (np.abs(table["yaw_deg"]) > 30))
+    weight = weight * (1 + ASIDE_WEIGHT * aside)
     return Source(images_of(data / "faces.u8", SIZE_PX), known, None, rows, weight[rows])
 
 

@@ -26,6 +26,8 @@ GAPS = (
 )  # fmt: skip
 # pairs whose difference shows how far a brow or a corner of the mouth moved by itself
 SIDES = ((19, 37), (24, 44), (48, 33), (54, 33), (21, 39), (22, 42))
+# irises and the corners of their eyes: among 87 points they count too little to be followed to the corners
+GAZES = ((85, 36), (85, 39), (86, 42), (86, 45))
 
 LOSSES: dict[str, Callable[[Compared], torch.Tensor]] = {}
 loss = registry(LOSSES)
@@ -108,6 +110,12 @@ def gaps(compared: Compared) -> torch.Tensor:
 def sides(compared: Compared) -> torch.Tensor:
     """Heights of brows and corners of the mouth, each side by itself."""
     return compared.apart(SIDES)
+
+
+@loss
+def gaze(compared: Compared) -> torch.Tensor:
+    """Places of the irises between the corners of their eyes."""
+    return compared.apart(GAZES)
 
 
 @loss
