@@ -71,7 +71,9 @@ def open_session(
     if args.output or args.virtual_camera or wants_window:
         # an image may be larger than what GL draws
         choice = "cpu" if args.renderer == "auto" and source.still else args.renderer
-        session.renderer = parts.enter_context(open_renderer(choice, tracker.mesh_model, views))
+        session.renderer = parts.enter_context(open_renderer(choice, tracker.mesh_model, ()))
+        session.renderer.avatar = config.avatar
+        session.renderer.set_views(views)
         tracker.with_vertices = session.renderer.needs_vertices
     if args.output:
         sink = parts.enter_context(open_sink(args.output, source, config.output, config.source.stall_s))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from facet.detect import DetectorConfig
+from facet.render.avatar import AvatarConfig
 from facet.render.privacy import PrivacyConfig
 from facet.render.sinks.video import OutputConfig
 from facet.tracker.loop import CameraConfig, RegressorConfig
@@ -26,4 +27,5 @@ class AppConfig:
     camera: CameraConfig = field(default_factory=CameraConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
+    avatar: AvatarConfig = field(default_factory=AvatarConfig)
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)

@@ -24,14 +24,15 @@ BLUR_SHARE = 0.16  # standard deviation of blur, in widths of a head
 LEAST_BLOCK_PX = 4
 PADDING = 0.2  # unless a setting says otherwise
 NECK_MM = 15.0  # of the neck belong to the head
-# a head around a detector's box, which goes from the brow's upper half to the chin: half width, half height, and how
-# far its middle lies above that of the box, in heights of the box
-BOX_HEAD = (0.66, 0.78, 0.1)
+# a head around a detector's box, which goes from the hairline to the chin: half width, half height, and how far its
+# middle lies above that of the box, in heights of the box
+BOX_HEAD = (0.48, 0.6, 0.06)
 SAME_PLACE = 0.7  # in heights of a box: one that moved by less from frame to frame is the same
 GROWTH = 0.05  # of an outline, for each frame by which it is older or younger than what it covers
 SPEED_FRAMES = 3  # over which the speed of a head is measured
 FASTEST = 0.12  # widths of a head a frame: what seems to go faster is another face, or a box that changes its form
 TAKEN_OVER = 0.3  # in widths of a head: nearer to one that is seen, a head that is not is the same
+CALM = 0.12  # in widths of a head: within, where it was in the last seconds stays covered
 CORNERS = 24  # of an ellipse
 
 
@@ -42,14 +43,22 @@ class PrivacyConfig:
     lost_frames: Annotated[
         int, "frames for which a head stays covered after it is lost and before it is found; frames come 3 more later"
     ] = 10
+    hold_frames: Annotated[
+        int, "frames for which the place stays covered where a tracked head was lost, as behind a hand"
+    ] = 90
     padding: Annotated[float, "how much larger than the head its cover is, in shares of its size"] = PADDING
     detect_every: Annotated[int, "frames from one search for further faces to the next"] = 1
+    min_score: Annotated[float, "detections that no track confirms are covered from this score on, 0 to 1"] = 0.4
 
     def __post_init__(self):
         if not 0 <= self.lost_frames <= 300:
             raise ValueError(f"lost_frames must be in [0, 300], got {self.lost_frames}")
+        if not self.lost_frames <= self.hold_frames <= 3000:
+            raise ValueError(f"hold_frames must be in [lost_frames, 3000], got {self.hold_frames}")
         if not 0 <= self.padding <= 2:
             raise ValueError(f"padding must be in [0, 2], got {self.padding}")
+        if not 0 <= self.min_score <= 1:
+            raise ValueError(f"min_score must be in [0, 1], got {self.min_score}")
         if not 1 <= self.detect_every <= max(1, self.lost_frames):
             raise ValueError(f"detect_every must be in [1, lost_frames], got {self.detect_every}")
 
@@ -94,8 +103,8 @@ def blur(image: np.ndarray, outlines: Iterable[np.ndarray]) -> None:
 def over_heads(paint: Callable[[np.ndarray, Iterable[np.ndarray]], None]):
     """The view that paints the heads of one image's faces; `Privacy` covers what only other frames show."""
 
-    def draw(image: np.ndarray, tracks: Sequence[FaceTrack], geometry: Geometry) -> None:
-        outlines = (head_outline(track, geometry, PADDING) for track in tracks)
+    def draw(image: np.ndarray, tracks: Sequence[FaceTrack], renderer) -> None:
+        outlines = (head_outline(track, renderer.geometry, PADDING) for track in tracks)
         paint(image, [outline for outline in outlines if outline is not None])
 
     return draw
@@ -200,9 +209,9 @@ def padded(outline: np.ndarray, padding: float) -> np.ndarray:
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """A frame that waits for those after it."""
+    """What was seen in a frame, and the frame itself until it goes out."""
 
-    frame: Frame
+    frame: Frame | None
     faces: tuple[FaceTrack, ...]
     cut: bool  # nothing connects it with the frame before
     seen: dict = field(default_factory=dict)  # outlines by what they belong to: a track's ID, or a series of boxes
@@ -234,7 +243,7 @@ class Privacy:
         self._is_cut = CutDetector()
         self._boxes: dict[tuple, Box] = {}  # the newest of each series
         self._series = 0
-        self._last: Held | None = None
+        self._last: Frame | None = None  # as it was
         self.last_outlines: list[np.ndarray] = []
 
     @property
@@ -268,14 +277,13 @@ class Privacy:
 
     def again(self, frame: Frame, faces: tuple[FaceTrack, ...]) -> Frame:
         """The frame that went out last, covered by the views that are on now."""
-        if self._last is None or self._last.frame.index != frame.index:
+        if self._last is None or self._last.index != frame.index:
             if not self.active:
                 return frame
             self._add(frame, faces)
-            self._last = self._held.pop()
-            self.last_outlines = list(self._last.seen.values())
-        frame = self._last.frame
-        return replace(frame, image=covered(frame.image, self.last_outlines, self.views))
+            held = self._held.pop()
+            self._last, self.last_outlines = held.frame, list(held.seen.values())
+        return replace(self._last, image=covered(self._last.image, self.last_outlines, self.views))
 
     def _add(self, frame: Frame, faces: tuple[FaceTrack, ...]) -> None:
         seen = {}
@@ -292,7 +300,7 @@ class Privacy:
         before, self._boxes = self._boxes, {}
         for box in self._detect(frame.image):
             x, y, height = (box.x_min + box.x_max) / 2, (box.y_min + box.y_max) / 2, box.y_max - box.y_min
-            if any(_is_tracked(box, face) for face in faces):
+            if box.score < self._config.min_score or any(_is_tracked(box, face) for face in faces):
                 continue
             reach = SAME_PLACE * height * self._config.detect_every
             near = [
@@ -312,12 +320,14 @@ class Privacy:
     def _next(self) -> tuple[Frame, tuple[FaceTrack, ...]]:
         """The next frame that has waited long enough."""
         held = self._held[self._gone]
-        self._last, self.last_outlines = held, self.outlines(self._gone)
+        frame, faces = held.frame, held.faces
+        self._last, self.last_outlines = frame, self.outlines(self._gone)
+        held.frame, held.faces = None, ()
         self._gone += 1
-        if self._gone > self._wait:
+        if self._gone > self._config.hold_frames + SPEED_FRAMES:
             self._held.pop(0)
             self._gone -= 1
-        return replace(held.frame, image=covered(held.frame.image, self.last_outlines, self.views)), held.faces
+        return replace(frame, image=covered(frame.image, self.last_outlines, self.views)), faces
 
     def outlines(self, at: int) -> list[np.ndarray]:
         """What is to be covered in a frame that is held."""
@@ -331,40 +341,56 @@ class Privacy:
         seen = list(held[at].seen.values())
         for key in dict.fromkeys(key for one in held[first : last + 1] for key in one.seen):
             times = [t for t in range(first, last + 1) if key in held[t].seen]
-            before = max((t for t in times if at - reach <= t <= at), default=None)
+            back = reach if isinstance(key, tuple) else self._config.hold_frames
+            before = max((t for t in times if at - back <= t <= at), default=None)
             after = min((t for t in times if at <= t <= at + reach), default=None)
             if before == after is None:
                 continue
             if before == after:
-                near = [t for t in (at - 1, at, at + 1) if t in times]  # smoothing may lag, and a cover must not
-                found.append(hull(np.concatenate([held[t].seen[key] for t in near])))
+                found.append(self._seen_around(key, times, at))
             elif before is not None and after is not None:
                 way = hull(np.concatenate([held[before].seen[key], held[after].seen[key]]))
                 found.append(grown(way, GROWTH * min(at - before, after - at), _size(held[before].seen[key])))
             else:
                 side = [t for t in times if t <= at] if after is None else [t for t in times if t >= at][::-1]
-                carried = self._carried_on(key, side, at)
-                if not any(_is_same(carried, other) for other in seen):
-                    found.append(carried)
+                there, now = self._carried_on(key, side, at)
+                # a series of boxes may have become a track; a track that is lost may be hidden behind another head
+                if not isinstance(key, tuple) or not any(_is_same(now, other) for other in seen):
+                    found.append(hull(np.concatenate([there, now])))
         return found
 
-    def _carried_on(self, key, times: list[int], at: int) -> np.ndarray:
-        """The outline of a face that is seen at `times` only, the last one next to `at`: there, and where it goes."""
-        last = times[-1]
+    def _seen_around(self, key, times: list[int], at: int) -> np.ndarray:
+        """The outline of a face that is seen `at`, and where it lies in the frames around, as far as it lies there.
+
+        Smoothing may lag, and what passes in front of a face spoils its fit before it is lost.
+        """
+        outline = self._held[at].seen[key]
+        found, calm_px = [outline], CALM * _size(outline)
+        for t in times:
+            other = self._held[t].seen[key]
+            if abs(t - at) == 1 or float(np.hypot(*(_middle(other) - _middle(outline)))) < calm_px:
+                found.append(other)
+        return hull(np.concatenate(found))
+
+    def _carried_on(self, key, times: list[int], at: int) -> tuple[np.ndarray, np.ndarray]:
+        """Outlines of a face that is seen at `times` only, the last one next to `at`: there, and where it is `at`."""
+        reach, last = self._config.lost_frames, times[-1]
         outline, count = self._held[last].seen[key], abs(at - last)
+        if count > reach:  # it did not go on; what hides it may have spoilt the last fits
+            outline = hull(np.concatenate([self._held[t].seen[key] for t in times[-max(reach, 1) :]]))
+            return outline, outline
         there = padded(outline, GROWTH * count)
         if len(times) == 1:
-            return there
+            return there, there
         other = times[max(-len(times), -1 - SPEED_FRAMES)]
         move = (_middle(outline) - _middle(self._held[other].seen[key])) / abs(last - other)
         move *= min(1.0, FASTEST * _size(outline) / max(float(np.hypot(*move)), 1e-6))
-        return hull(np.concatenate([there, there + move * count]))
+        return there, there + move * count
 
 
 def _is_same(carried: np.ndarray, seen: np.ndarray) -> bool:
     """Whether an outline that was carried on is that of a head that is seen."""
-    way = _middle(carried) - _middle(seen)
-    return bool(np.hypot(*way) < TAKEN_OVER * _size(seen)) and _size(carried) < 1.6 * _size(seen)
+    return float(np.hypot(*(_middle(carried) - _middle(seen)))) < TAKEN_OVER * _size(seen)
 
 
 def _middle(outline: np.ndarray) -> np.ndarray:

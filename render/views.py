@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facet.render.avatar import AvatarConfig, draw_avatars, load_avatar
 from facet.render.gaze import gaze
 from facet.render.geometry import Geometry
 from facet.render.overlay import MAX_COORDINATE_PX, axes, contours, landmarks, pose_box
@@ -25,7 +26,8 @@ class View:
 
     key: str  # in the window
     strokes: Callable[[FaceTrack, Geometry], np.ndarray] | None = None  # (M, 9) segments
-    in_image: Callable[[np.ndarray, Sequence[FaceTrack], Geometry], None] | None = None  # (H, W, 3) uint8, written
+    in_image: Callable[[np.ndarray, Sequence[FaceTrack], Renderer], None] | None = None  # (H, W, 3) uint8, written
+    prepare: Callable[[Renderer], object] | None = None  # called when it is switched on
 
 
 VIEWS: dict[str, View] = {
@@ -43,6 +45,11 @@ VIEWS: dict[str, View] = {
     "blur": View("b", in_image=over_heads(blur)),
     "pixelate": View("x", in_image=over_heads(pixelate)),
     "cover": View("v", in_image=over_heads(cover)),
+    "avatar": View(
+        "m",
+        in_image=lambda image, tracks, renderer: draw_avatars(image, tracks, renderer.avatar),
+        prepare=lambda renderer: load_avatar(renderer.avatar.file),
+    ),
 }
 
 
@@ -62,11 +69,13 @@ class Renderer:
     name : what draws, for the user
     geometry : Geometry
     views : names of VIEWS, in the order in which they are drawn
+    avatar : AvatarConfig, of the view of that name
     covers_heads : whether views of PRIVACY_VIEWS are drawn; not where `Privacy` has done so already
     """
 
     name: str
     covers_heads = True
+    avatar = AvatarConfig()
 
     def __init__(self, geometry: Geometry, views: Sequence[str]):
         self.geometry = geometry
@@ -86,6 +95,8 @@ class Renderer:
                 raise RenderError(f"expected views of {', '.join(VIEWS)}; found {name}")
             if name == "uv" and name not in self.geometry.codes:
                 raise RenderError("view uv: expected a face model with a UV layout, found one without")
+            if VIEWS[name].prepare is not None:
+                VIEWS[name].prepare(self)
         self.views = tuple(views)
 
     @property
@@ -125,7 +136,7 @@ class Renderer:
             return image, in_place
         image = image if in_place and image.flags.c_contiguous else np.array(image, order="C")
         for draw in drawn:
-            draw(image, tracks, self.geometry)
+            draw(image, tracks, self)
         return image, True
 
     def depth_map(self) -> np.ndarray:
