@@ -7,7 +7,8 @@ import sys
 
 PARTS = (
     "landmarks", "delineated", "labels", "pose", "blendshapes", "blink", "brows", "range", "score", "jitter", "lag",
-    "steady", "scenarios", "privacy", "detector", "acquisition", "asymmetry", "table",
+    "steady", "scenarios", "privacy", "detector", "acquisition", "asymmetry", "few",
+    "table",
 )  # fmt: skip
 
 

@@ -63,11 +63,9 @@ def dependency(source: str, place: Place) -> Path:
 
 
 def export(result: Path, name: str, folder: Path, data: Path) -> Path:
-    """Write a result as the ONNX file that its recipe ships, and its entry in the manifest beside it."""
+    """Write a result as the ONNX file that its recipe ships, or NAME.onnx, and its entry in the manifest beside it."""
     recipe, net = checkpoint.open_network(result)
-    if not recipe.ships:
-        raise ConfigError(f"{name}: expected a recipe that ships a file, found none; set ships in the recipe")
-    path = folder / Path(recipe.ships).name
+    path = folder / (Path(recipe.ships).name if recipe.ships else f"{name}.onnx")
     folder.mkdir(parents=True, exist_ok=True)
     table = parts_of(recipe.network).export.write(net, recipe, path, data)
     seen = checkpoint.load(result)["seen"]

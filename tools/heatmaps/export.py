@@ -80,7 +80,7 @@ def some_crops(recipe: Recipe, folder: Path) -> np.ndarray:
 
 
 @torch.no_grad()
-def _weights(path: Path) -> dict[str, torch.Tensor]:
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
     """The weights of an exported file by their names in `Exported`."""
     return {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in onnx.load(path).graph.initializer}
 
@@ -93,7 +93,7 @@ def read(net: Aligner, path: Path) -> None:
     TrainingError
         If the file is of another network.
     """
-    found = _weights(path)
+    found = weights_of(path)
     state = {name: found.get(f"net.{name}") for name in net.state_dict() if "num_batches" not in name}
     own = net.state_dict()
     wrong = [name for name, value in state.items() if value is None or value.shape != own[name].shape]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import torch
 from torch import distributed
 from torch.optim.swa_utils import update_bn
@@ -58,6 +59,8 @@ def train(
         state = checkpoint.load(out / checkpoint.LAST, device)
         for part, name in ((net, "net"), (mean, "mean"), (optimiser, "optimiser")):
             part.load_state_dict(state[name])
+        if "judge" in state:
+            judge.load_state_dict(state["judge"])
         seen = state["seen"]
     else:
         if init is not None:
@@ -92,6 +95,10 @@ def train(
             if RANK == 0 and (time.monotonic() - saved_s > CHECKPOINT_S or seen >= end):
                 log.validated(seen, judge.validate(mean.eval()))
                 states = {"net": net.state_dict(), "mean": mean.state_dict(), "optimiser": optimiser.state_dict()}
+                if hasattr(judge, "state_dict"):
+                    states["judge"] = judge.state_dict()
+                if hasattr(judge, "sheet") and (sheet := judge.sheet(mean)) is not None:
+                    cv2.imwrite(str(out / f"sheet_{seen}.png"), sheet)
                 checkpoint.save(out / checkpoint.LAST, recipe, seen, **states)
                 saved_s = time.monotonic()
     if RANK == 0 and seen >= schedule.samples:
@@ -111,9 +118,10 @@ def device_of_rank() -> torch.device:
 
 
 def adamw(net: torch.nn.Module, schedule: Schedule) -> torch.optim.AdamW:
-    """An optimiser in which biases and norms do not decay."""
-    decayed = {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": schedule.weight_decay}
-    others = {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0}
+    """An optimiser of what is not frozen, in which biases and norms do not decay."""
+    learning = [p for p in net.parameters() if p.requires_grad]
+    decayed = {"params": [p for p in learning if p.ndim > 1], "weight_decay": schedule.weight_decay}
+    others = {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0}
     return torch.optim.AdamW([decayed, others], lr=schedule.lr)
 
 
@@ -138,10 +146,19 @@ def follow(mean: torch.nn.Module, net: torch.nn.Module, keep: float) -> None:
 def start_from(net: torch.nn.Module, source: Path, recipe: Recipe, data: Path) -> None:
     """Put a trained network of the same layers into `net`, which may be wider or narrower; see `grow`."""
     device = next(net.parameters()).device
-    made_by, other = checkpoint.open_network(source, device)
+    known, other = checkpoint.open_network(source, device)
     if source.suffix == ".onnx":
-        keep_function(other, some_images(made_by, data, device))
+        keep_function(other, at_size(known.net.size_px, some_images(recipe, data, device)))
     grow(net, other.state_dict())
+
+
+def at_size(size: int, batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Batches of uint8 images (B, S, S, 3), enlarged or reduced for a network of another size."""
+    for images in batches:
+        if images.shape[1] != size:
+            planes = torch.nn.functional.interpolate(images.permute(0, 3, 1, 2).float(), size=(size, size), mode="area")
+            images = planes.round().to(torch.uint8).permute(0, 2, 3, 1)
+        yield images
 
 
 def average_with(net: torch.nn.Module, others: dict[Path, float], recipe: Recipe, data: Path) -> None:

@@ -6,7 +6,8 @@ A network is a folder of tools/ with the same four files, which the training cal
     data.py    Recipe, with the network's own [net] and [data]; Feed(recipe, folder): number -> batch, a dict of arrays
                with `images`, made from the recipe's seed and the number alone, in a process of its own
     losses.py  LOSSES, named functions of what `Judge(recipe, folder, device, teacher).compare(out, batch)` returns;
-               `Judge.validate(net)` -> dict of figures on held-out photographs
+               `Judge.validate(net)` -> dict of figures on held-out photographs. It may have
+               `sheet(net)`, an image that shows them, and `state_dict` and `load_state_dict` where it learns itself
     export.py  write(net, recipe, path, folder): the ONNX file; returns its table for the manifest. read(net, path)
 """
 
@@ -26,7 +27,7 @@ from facet.tracker.errors import ConfigError
 from facet.tracker.weights import ROOT
 
 RECIPES = ROOT / "configs" / "train"
-NETWORKS = ("regressor", "detector", "heatmaps")
+NETWORKS = ("regressor", "detector", "heatmaps", "autoencoder")
 
 
 @dataclass(frozen=True, slots=True)
