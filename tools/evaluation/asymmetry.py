@@ -14,7 +14,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from facet.assembly import build_tracker
+from facet.settings import AppConfig
+from facet.tracker.config import load_config
 from facet.tracker.loop import FaceTracker
+from facet.tracker.stages import Stages
 from facet.tracker.types import FaceTrack, Frame
 from facet.tracker.weights import ROOT
 from tools.asymmetry import MEASURES, head_points, lengths, report
@@ -126,4 +130,4 @@ def main(arguments: list[str]) -> int:
 
 def default(overrides: list[str]) -> dict[str, FaceTracker]:
     """The tracker of the default mode."""
-    return {"default": next(iter(open_trackers(None, overrides).values()))}
+    return {"default": build_tracker(load_config(AppConfig, None, list(overrides)), Stages(), live=False)}
