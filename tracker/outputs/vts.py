@@ -10,16 +10,13 @@ the subject's left, FaceAngleY up, FaceAngleZ clockwise on the screen, eyes X to
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
-import sys
 import threading
 import time
 from pathlib import Path
 
 from facet.tracker.errors import ConfigError, SinkError
-from facet.tracker.files import discard
 from facet.tracker.outputs.avatar import (
     LOOK_DOWN_DEG,
     LOOK_OUT_DEG,
@@ -32,6 +29,7 @@ from facet.tracker.outputs.avatar import (
 )
 from facet.tracker.outputs.livelink import SHAPES
 from facet.tracker.outputs.receiver import Receiver
+from facet.tracker.tokens import config_folder, read_token, write_token
 from facet.tracker.types import FaceTrack, Frame
 
 PLUGIN = {"pluginName": "facet", "pluginDeveloper": "facet"}
@@ -268,35 +266,6 @@ def parameters_of(face: FaceTrack | None, moved_mm=(0.0, 0.0, 0.0)) -> dict[str,
     return found | {name: get(name[0].lower() + name[1:]) for name in SHAPES}
 
 
-def config_folder() -> Path:
-    """Where programs keep what belongs to the user."""
-    if sys.platform == "win32":
-        return Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming") / "facet"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "facet"
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "facet"
-
-
 def token_file(host: str, port: int) -> Path:
     """Where the permission of one VTube Studio is kept."""
     return config_folder() / f"vts_{re.sub(r'[^0-9A-Za-z.-]', '_', host)}_{port}.token"
-
-
-def read_token(path: Path) -> str:
-    """The token that was kept, or none."""
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return ""
-
-
-def write_token(path: Path, token: str) -> None:
-    """Keep a token where only the user reads it. Where that fails, the user is asked again the next time."""
-    partial = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
-            file.write(token)
-        os.replace(partial, path)
-    except (OSError, ValueError):
-        discard(partial)
