@@ -214,6 +214,10 @@ def main(argv: list[str] | None = None) -> int:
             print(to_toml(config), end="", flush=True)
         elif args.list_cameras:
             print_cameras()
+        elif args.serve and args.file and args.file.lower().endswith(".jsonl"):
+            from facet.serving import serve_log
+
+            serve_log(args, config, (lambda text: None) if args.quiet else print_line, report)
         else:
             return track(args, config)
         return 0

@@ -63,12 +63,13 @@ def open_session(
     source = parts.enter_context(open_source(spec, config.source, **limits, notify=report))
     check_source(args, source)
     check_files(args, config, source, views)
+    listener = open_listener(args, parts)
     senders = [parts.enter_context(sender) for sender in senders_of(args.send)]
     stages = Stages(keep_events=bool(args.profile))
     tracker = parts.enter_context(contextlib.closing(build_tracker(config, stages, source.live)))
     session = Session(source, tracker, stages, senders=senders)
     outputs = session.outputs
-    if args.output or args.virtual_camera or wants_window:
+    if args.output or args.virtual_camera or args.serve or wants_window:
         # an image may be larger than what GL draws
         choice = "cpu" if args.renderer == "auto" and source.still else args.renderer
         session.renderer = parts.enter_context(open_renderer(choice, tracker.mesh_model, ()))
@@ -89,7 +90,7 @@ def open_session(
         except RenderError:  # a display that is named and does not answer
             if needs_window:
                 raise
-    watched = bool(session.window or camera or senders)
+    watched = bool(session.window or camera or senders or args.serve)
     if args.sync or (watched and not source.live and not source.still):
         pace = EvenDelay() if args.sync else Pace(source)
         outputs.append(Output(lambda frame, faces, picture: pace.wait(frame), stage=None))
@@ -104,9 +105,14 @@ def open_session(
                 session.window, tracker, session.renderer, source, frame, report, session.controls, session.privacy
             )
         )
+    log = None
     if args.log:
         log = parts.enter_context(open_log(args.log, tracker.blendshape_names))
         outputs.append(Output(lambda frame, faces, picture: log.write(frame_record(frame, faces)), stage=None))
+    if listener:
+        from facet.serving import page_of
+
+        outputs.append(page_of(session, args, listener, log, parts, say, report))
     if args.export:
         moving = not source.still and args.at is None
         export = parts.enter_context(contextlib.closing(open_export(args.export, tracker, args.at, moving)))
@@ -157,7 +163,7 @@ def window_wanted(args: argparse.Namespace) -> tuple[bool, bool]:
     RenderError
         Where it is in vain, and there is no display.
     """
-    wanted = not args.no_window and (not (args.output or args.export) or args.webcam is not None)
+    wanted = not (args.no_window or args.serve) and (not (args.output or args.export) or args.webcam is not None)
     others = args.output or args.log or args.export or args.send or args.virtual_camera or args.profile is not None
     if wanted and not has_display():
         if not others:
@@ -172,9 +178,20 @@ def check_source(args: argparse.Namespace, source: Source) -> None:
         raise ConfigError(f"--at {args.at}: only for a video; of images every face is exported, leave --at out")
     if args.sync and not source.live:
         raise ConfigError(f"--sync: expected a camera or a live stream, found {source.name}; leave --sync out")
-    if source.still and (args.send or args.virtual_camera):
-        option = "--send" if args.send else "--virtual-camera"
+    if source.still and (args.send or args.virtual_camera or args.serve):
+        option = "--send" if args.send else "--virtual-camera" if args.virtual_camera else "--serve"
         raise ConfigError(f"{option}: expected a video or a camera, found images")
+
+
+def open_listener(args: argparse.Namespace, parts: contextlib.ExitStack):
+    """The socket of `--serve`, or None: that a port is taken is reported before anything is loaded or written."""
+    if not args.serve:
+        return None
+    from facet.render.sinks.viewer.address import listen, parse_address
+
+    listener = listen(parse_address(args.serve))
+    parts.callback(listener.close)
+    return listener
 
 
 def has_display() -> bool:

@@ -31,6 +31,10 @@ def check_outputs(args: argparse.Namespace) -> None:
             parse_address(url)
     if args.calibration:
         load_calibration(args.calibration)
+    if args.serve:
+        from facet.render.sinks.viewer.address import parse_address
+
+        parse_address(args.serve)
     if args.log:
         log_format(args.log)
     if args.profile and not args.profile.lower().endswith(".json"):

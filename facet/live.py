@@ -48,7 +48,8 @@ def add_changes(
         for url in args.control:
             parts.enter_context(open_remote(url, controls))
     if session.window is None:
-        session.goes_on.append(lambda frame: say_notes(controls, say))
+        session.hearers.append(say)
+        session.goes_on.append(lambda frame: say_notes(session))
 
 
 def controlled(pairs: Pairs, controls: Controls) -> Pairs:
@@ -57,8 +58,10 @@ def controlled(pairs: Pairs, controls: Controls) -> Pairs:
         yield frame, controls(faces, frame.time_s)
 
 
-def say_notes(controls: Controls, say: Callable[[str], None]) -> bool:
-    """Print what commands did; True, as the session goes on."""
-    while controls.notes:
-        say(controls.notes.popleft())
+def say_notes(session: Session) -> bool:
+    """Pass on what commands did; True, as the session goes on."""
+    while session.controls.notes:
+        note = session.controls.notes.popleft()
+        for hear in session.hearers:
+            hear(note)
     return True

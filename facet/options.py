@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   app.py -f video.mp4 --log faces.csv        data only
   app.py -f photos/ -o drawn/ --view mesh    every image of a folder
   app.py --webcam --send osc://127.0.0.1:39540
+  app.py --webcam --serve 8000               a page in the browser
 """
 
 
@@ -98,7 +99,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     source.add_argument("--start", type=seconds, default=0.0, metavar="S", help="skip the first S seconds")
     source.add_argument("--max-frames", type=whole_number, metavar="N", help="stop after N frames")
     source.add_argument("--faces", type=whole_number, metavar="N", help="track at most N faces, default 4")
-    output = parser.add_argument_group("output: a window, where none of -o, --log, --export, --send is given")
+    output = parser.add_argument_group("output: a window, where none of -o, --log, --export, --send, --serve is given")
     output.add_argument(
         "-o",
         "--output",
@@ -135,6 +136,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default=[],
         metavar="URL",
         help="receive commands of other programs, osc://[host]:port or http://[host]:port; host 127.0.0.1 unless given",
+    )
+    output.add_argument(
+        "--serve",
+        metavar="[HOST:]PORT",
+        help="a page for browsers with live video, mesh and curves; default host 127.0.0.1: this machine alone",
     )
     output.add_argument("--virtual-camera", action="store_true", help="drawn frames as a camera for other programs")
     output.add_argument("--sync", action="store_true", help="live input: show all frames with the same delay")

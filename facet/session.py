@@ -54,6 +54,7 @@ class Session:
     export : the meshes of `--export`, or None
     changes : what frames and faces pass through, in this order, before any output gets them
     privacy, controls : those of the changes that cover heads and obey live commands, or None
+    hearers : get a line about what a command did, where no window shows it
     goes_on : called after every frame; False ends the run
     """
 
@@ -69,6 +70,7 @@ class Session:
     changes: list[Callable[[Pairs], Pairs]] = field(default_factory=list)
     privacy: Privacy | None = None
     controls: Controls | None = None
+    hearers: list[Callable[[str], None]] = field(default_factory=list)
     goes_on: list[Callable[[Frame], bool]] = field(default_factory=list)
     summary: Summary = field(default_factory=lambda: Summary())
 

@@ -32,6 +32,11 @@ class RecordLog:
                 raise
             raise SinkError(f"{path}: cannot be written ({error.strerror or error}); is the disk full?") from error
 
+    @property
+    def written(self) -> Path:
+        """The file that holds the records so far: the temporary one until the log is closed."""
+        return self._path if self._closed else self._partial
+
     def __enter__(self) -> RecordLog:
         return self
 
