@@ -12,7 +12,8 @@ from facet.render.privacy import COVER_COLOUR
 from tests.conftest import ROOT
 from tests.program import assert_one_line, run
 
-SIZE_WH = (960, 480)
+SIZE_WH = (480, 240)
+PART = 14  # frames of each part of the clip
 FOREHEAD = 0.4  # of the height from brows to chin, above the brows
 
 
@@ -23,7 +24,8 @@ def truth():
     for line in lines:
         ok, image = capture.read()
         assert ok
-        yield image, np.array(json.loads(line)["landmarks"])[:, :2]
+        image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        yield image, np.array(json.loads(line)["landmarks"])[:, :2] / 2
 
 
 def face_mask(points: np.ndarray) -> np.ndarray:
@@ -54,23 +56,23 @@ def script():
     rooms = [
         cv2.resize(rng.integers(60, 190, (5, 9, 3), np.uint8), SIZE_WH, interpolation=cv2.INTER_CUBIC) for _ in range(3)
     ]
-    for t in range(100):
+    for t in range(5 * PART):
         image, points = next(sample)
-        part = t // 20
+        part, step = divmod(t, PART)
         scene = rooms[(0, 1, 0, 2, 2)[part]].copy()
         if part == 0:  # there at once
-            mask = laid(scene, image, points, 150)
+            mask = laid(scene, image, points, 75)
         elif part == 1:  # after a cut: elsewhere; something passes in front
-            mask = laid(scene, image, points, 400)
-            bar = slice(330 + 25 * (t - 20), 480 + 25 * (t - 20))
+            mask = laid(scene, image, points, 200)
+            bar = slice(170 + 18 * step, 240 + 18 * step)
             scene[:, bar], mask[:, bar] = 90, 0
         elif part == 2:  # leaves to the left
-            mask = laid(scene, image, points, 100 - 26 * (t - 40))
+            mask = laid(scene, image, points, 50 - 19 * step)
         elif part == 3:  # nobody
             mask = np.zeros(SIZE_WH[::-1], np.uint8)
         else:  # comes in from the right, and from the left behind it another
-            behind = laid(scene, image[:, ::-1], points * (-1, 1) + (image.shape[1], 0), -420 + 26 * (t - 80))
-            mask = laid(scene, image, points, 780 - 26 * (t - 80)) | behind
+            behind = laid(scene, image[:, ::-1], points * (-1, 1) + (image.shape[1], 0), -210 + 19 * step)
+            mask = laid(scene, image, points, 390 - 19 * step) | behind
         yield scene, mask
 
 
@@ -102,7 +104,7 @@ def test_no_face_is_seen_in_any_frame(clip, tmp_path, networks):
     assert seen == [0] * len(masks)
     # and not by covering all: the rooms stay
     covered = [(cv2.imread(str(file)) == COVER_COLOUR).all(axis=2).mean() for file in files]
-    assert max(covered) < 0.7 and min(covered) == 0
+    assert max(covered) < 0.95 and min(covered) == 0 and np.mean(covered) < 0.5
 
 
 def test_exported_meshes_hold_no_face(tmp_path, networks):
@@ -112,8 +114,7 @@ def test_exported_meshes_hold_no_face(tmp_path, networks):
     assert done.returncode == 0, done.stderr
     (texture,) = (tmp_path / "heads").glob("*.png")
     colours = cv2.imread(str(texture)).reshape(-1, 3)
-    near = (np.abs(colours.astype(int) - COVER_COLOUR) <= 3).all(axis=1)
-    assert near.mean() > 0.3 and colours[~near].std() < 60
+    assert (np.abs(colours.astype(int) - COVER_COLOUR) <= 3).all()
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,11 @@ def _numbers(face: dict) -> dict[str, object]:
     found |= {f"pose_T{axis}": f"{value:.2f}" for axis, value in zip("xyz", place, strict=True)}
     found |= {f"pose_R{axis}": f"{value:.4f}" for axis, value in zip("xyz", _its_angles(rotation), strict=True)}
     points = np.array(face["landmarks"])
-    solid = (points - pose["translation_px"]) * (1, 1, -1) / max(pose["scale_px_per_mm"], 1e-6) + place
+    solid = (points - pose["translation_px"]) * (1, 1, -1) / max(pose["scale_px_per_mm"], 1e-6)
+    if measured := face.get("pose_in_image"):  # pose and position count from a centre: the points, too
+        seen = rotation_from_angles(measured["yaw_deg"], measured["pitch_deg"], measured["roll_deg"])
+        solid = (solid * TO_ITS_CAMERA) @ (seen @ rotation.T) * TO_ITS_CAMERA
+    solid = solid + place
     for axis, values in zip("xyXYZ", (*(points[:, :2] - 0.5).T, *solid.T), strict=True):
         found |= {f"{axis}_{k}": f"{value:.2f}" for k, value in enumerate(values.tolist())}
     return found | _action_units(blendshapes)

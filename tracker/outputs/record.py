@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from facet.tracker.types import FaceTrack, Frame
+from facet.tracker.types import FaceTrack, Frame, Pose
 
 PRECISION = ("landmark_spread_px", "landmark_visible")
+LOG_ONLY = (*PRECISION, "pose_in_image")  # tables do not hold these
 BOX, AXES = ("x0", "y0", "x1", "y1"), ("x", "y", "z")
 
 
@@ -24,25 +25,29 @@ def frame_record(frame: Frame, faces: tuple[FaceTrack, ...]) -> dict:
 
 
 def _face_record(face: FaceTrack) -> dict:
-    pose = face.pose
     return {
         "id": face.id,
         "state": face.state.value,
         "score": None if face.score is None else round(face.score, 4),
         "box": [round(value, 3) for value in face.box],
         "detected": face.detected,
-        "pose": {
-            "yaw_deg": round(pose.yaw_deg, 3),
-            "pitch_deg": round(pose.pitch_deg, 3),
-            "roll_deg": round(pose.roll_deg, 3),
-            "scale_px_per_mm": round(pose.scale_px_per_mm, 5),
-            "translation_px": face.pose.translation_px.astype(float).round(3).tolist(),
-        },
+        "pose": _pose_record(face.pose),
+        **({} if face.uncentred is None else {"pose_in_image": _pose_record(face.uncentred)}),
         "translation_mm": None if face.translation_mm is None else face.translation_mm.astype(float).round(2).tolist(),
         "landmarks": face.landmarks.astype(float).round(3).tolist(),
         "irises": None if face.irises is None else face.irises.astype(float).round(3).tolist(),
         **_precision(face),
         "blendshapes": {name: round(weight, 4) for name, weight in face.blendshapes.items()},
+    }
+
+
+def _pose_record(pose: Pose) -> dict:
+    return {
+        "yaw_deg": round(pose.yaw_deg, 3),
+        "pitch_deg": round(pose.pitch_deg, 3),
+        "roll_deg": round(pose.roll_deg, 3),
+        "scale_px_per_mm": round(pose.scale_px_per_mm, 5),
+        "translation_px": pose.translation_px.astype(float).round(3).tolist(),
     }
 
 
@@ -74,7 +79,7 @@ def columns(blendshapes: tuple[str, ...]) -> tuple[str, ...]:
 def rows(record: dict) -> list[dict]:
     """The rows of a record as a table, by `columns`: one a face, or one without a face; null values have no entry."""
     frame = {name: value for name, value in record.items() if name != "faces"}
-    faces = ({name: value for name, value in face.items() if name not in PRECISION} for face in record["faces"])
+    faces = ({name: value for name, value in face.items() if name not in LOG_ONLY} for face in record["faces"])
     return [frame | dict(_flat(face)) for face in faces] or [frame]
 
 
