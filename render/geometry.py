@@ -87,7 +87,7 @@ def _facing_viewer(mean: np.ndarray, triangles) -> np.ndarray:
 
 def _albedo(model, mean: np.ndarray, triangles: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Colour of each vertex: skin, lips found from the landmarks, eyes and mouth where the model names them."""
-    albedo = np.tile(np.float32(SKIN), (len(mean), 1))
+    albedo = np.tile(np.array(SKIN, np.float32), (len(mean), 1))
     colours = {"eyeball": EYEBALL, "iris": IRIS, "pupil": PUPIL, "mouth": MOUTH}
     inside = np.zeros(len(mean), bool)
     for name, colour in colours.items():
@@ -98,7 +98,7 @@ def _albedo(model, mean: np.ndarray, triangles: np.ndarray, points: np.ndarray) 
     lips &= ~inside & (mean[:, 2] > points[OUTER_LIP, 2].min() - 3.0)
     # the border of the lips follows the triangles: soften it
     share = _smooth(lips.astype(np.float32), triangles, inside)[:, None]
-    return (albedo * (1 - share) + np.float32(LIPS) * share).astype(np.float32)
+    return (albedo * (1 - share) + np.array(LIPS, np.float32) * share).astype(np.float32)
 
 
 def _codes(model, mean: np.ndarray) -> dict[str, np.ndarray]:
@@ -168,7 +168,7 @@ def _opacity(model, mean: np.ndarray, triangles: np.ndarray) -> np.ndarray:
             break
     on_border = np.unique(border)
     spans = {g: np.ptp(mean[on_border[group[on_border] == g]], axis=0).sum() for g in np.unique(group[on_border])}
-    outer = on_border[group[on_border] == max(spans, key=spans.get)]
+    outer = on_border[group[on_border] == max(spans, key=lambda g: spans[g])]
     length = np.linalg.norm(mean[edges[:, 0]] - mean[edges[:, 1]], axis=1)
     distance = np.full(len(mean), np.inf, np.float32)
     distance[outer] = 0

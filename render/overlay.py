@@ -39,7 +39,7 @@ RUNS = (
 
 def segments(starts, ends, radius_px: float, colour, alpha: float) -> np.ndarray:
     starts, ends = np.atleast_2d(starts)[:, :2], np.atleast_2d(ends)[:, :2]
-    rest = np.tile(np.float32([radius_px, *colour, alpha]), (len(starts), 1))
+    rest = np.tile(np.array([radius_px, *colour, alpha], np.float32), (len(starts), 1))
     return np.concatenate([starts, ends, rest], axis=1).astype(np.float32)
 
 

@@ -76,7 +76,7 @@ def _open_gl(geometry: Geometry, views: Sequence[str]) -> Renderer:
 def _open_faster(geometry: Geometry, views: Sequence[str]) -> Renderer:
     cpu = CpuRenderer(geometry, views)
     key = _machine()
-    known = _load_choice(cache_file(), key)
+    known: dict | None = _load_choice(cache_file(), key)
     # a context takes a fifth of a second: not for an answer that is known to be the CPU
     if known is not None and known["gl_ms"] is None:
         return cpu

@@ -80,7 +80,7 @@ def paint_normals(geometry: Geometry, triangles: np.ndarray, vertices: np.ndarra
     """Where the surface looks: right as R, up as G, to the viewer as B; -1 to 1 over the range."""
     normals = np.empty_like(vertices)
     vertex_normals(vertices, triangles, normals)
-    return _opaque(0.5 + 0.5 * normals[:, ::-1] * np.float32([1, -1, 1]))
+    return _opaque(0.5 + 0.5 * normals[:, ::-1] * np.array([1, -1, 1], np.float32))
 
 
 def paint_pncc(geometry: Geometry, triangles: np.ndarray, vertices: np.ndarray, track: FaceTrack) -> np.ndarray:
@@ -139,7 +139,7 @@ def patches(
     found = []
     for track in tracks:
         placed = place(geometry, track, size_wh)
-        if placed is not None:
+        if placed is not None and track.vertices is not None:
             rect, vertices, light = placed
             triangles = geometry.light_triangles if light or view.wire else geometry.triangles
             colours = view.paint(geometry, triangles, track.vertices, track)
@@ -159,7 +159,7 @@ def place(geometry: Geometry, track: FaceTrack, size_wh: tuple[int, int]):
     """
     if track.vertices is None or not len(geometry.triangles):
         return None
-    vertices = check_vertices(geometry, track)
+    vertices = check_vertices(geometry, track.vertices)
     scale = camera_scale(track.model_to_image)
     if not scale > 1e-6:
         return None
@@ -171,14 +171,14 @@ def place(geometry: Geometry, track: FaceTrack, size_wh: tuple[int, int]):
     return rect, nearer, max(x1 - x0, y1 - y0) < LIGHT_BELOW_PX
 
 
-def check_vertices(geometry: Geometry, track: FaceTrack) -> np.ndarray:
+def check_vertices(geometry: Geometry, vertices: np.ndarray) -> np.ndarray:
     """The vertices of a face, (N, 3) float32, of which there must be as many as the geometry has."""
-    if track.vertices.shape != (geometry.vertex_count, 3):
+    if vertices.shape != (geometry.vertex_count, 3):
         raise RenderError(
-            f"expected {geometry.vertex_count} vertices a face, found {len(track.vertices)}; "
+            f"expected {geometry.vertex_count} vertices a face, found {len(vertices)}; "
             "draw with the face model that the tracker was given"
         )
-    return np.ascontiguousarray(track.vertices, np.float32)
+    return np.ascontiguousarray(vertices, np.float32)
 
 
 def in_picture(x0, y0, x1, y1, size_wh: tuple[int, int]) -> tuple[int, int, int, int] | None:

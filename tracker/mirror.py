@@ -43,7 +43,7 @@ class Mirror:
             return None
         partner = np.array([names.index(other_side(name)) for name in names])
         moves = model.sparse.basis.reshape(-1, len(model.sparse.mean), 3)[:, FIXED:68]
-        turned = moves[:, MIRROR_68[FIXED:] - FIXED] * np.float32([-1, 1, 1])
+        turned = moves[:, MIRROR_68[FIXED:] - FIXED] * np.array([-1, 1, 1], np.float32)
         shapes = model.shape_count
         sign = np.where((moves[:shapes] * turned[:shapes]).sum(axis=(1, 2)) < 0, -1, 1).astype(np.float32)
         expected = np.concatenate([moves[:shapes] * sign[:, None, None], moves[shapes:][partner]])
@@ -62,6 +62,6 @@ class Mirror:
 
 def mirrored_camera(camera: np.ndarray, size_px: int) -> np.ndarray:
     """Camera (..., 3, 4), model mm -> px of a picture `size_px` wide, of the mirrored picture and face."""
-    mirrored = camera * np.float32([[-1], [1], [1]]) * np.float32([-1, 1, 1, 1])
+    mirrored = camera * np.array([[-1], [1], [1]], np.float32) * np.array([-1, 1, 1, 1], np.float32)
     mirrored[..., 0, 3] += size_px
     return mirrored

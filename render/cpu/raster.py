@@ -16,9 +16,9 @@ from facet.tracker.compiling import njit
 
 SNAP = np.float32(256)  # steps a pixel
 # two pixels' samples, in steps; (0.375, 0.125), (0.875, 0.375), (0.125, 0.625), (0.625, 0.875) of a pixel
-SAMPLES_X = np.float32([96, 224, 32, 160, 256 + 96, 256 + 224, 256 + 32, 256 + 160])
-SAMPLES_Y = np.float32([32, 96, 160, 224] * 2)
-CENTRES_X = np.float32([128] * 4 + [256 + 128] * 4)
+SAMPLES_X = np.array([96, 224, 32, 160, 256 + 96, 256 + 224, 256 + 32, 256 + 160], np.float32)
+SAMPLES_Y = np.array([32, 96, 160, 224] * 2, np.float32)
+CENTRES_X = np.array([128] * 4 + [256 + 128] * 4, np.float32)
 CENTRE_Y = np.float32(128)
 DEPTH_STEPS = np.float32(1 << 22)  # between the farthest and the nearest vertex; float32 distinguishes them
 SMALL_PX = 8  # edge functions of triangles within so many pixels stay below 2^24

@@ -68,7 +68,11 @@ class CpuRenderer(Renderer):
     def _depth_map(self, size_wh: tuple[int, int], tracks: Sequence[FaceTrack]) -> np.ndarray:
         width, height = size_wh
         result = np.zeros((height, width), np.uint16)
-        placed = [(found[1], track) for track in tracks if (found := place(self.geometry, track, size_wh)) is not None]
+        placed = [
+            (found[1], depth_values(track.vertices, track))
+            for track in tracks
+            if track.vertices is not None and (found := place(self.geometry, track, size_wh)) is not None
+        ]
         if not placed:
             return result
         # in bands of the rectangle that holds all faces
@@ -79,9 +83,8 @@ class CpuRenderer(Renderer):
         for top in range(y0, y1, rows):
             band = result[top : min(top + rows, y1), x0:x1]
             depth, values = np.full(band.shape, -np.inf, np.float32), np.zeros(band.shape, np.float32)
-            for vertices, track in placed:
-                steps = depth_values(track.vertices, track)
-                shifted = vertices - np.float32([x0, top, 0])
+            for vertices, steps in placed:
+                shifted = vertices - np.array([x0, top, 0], np.float32)
                 rasterise_values(shifted, self.geometry.triangles, steps, depth, values)
             band[:] = np.rint(values, out=values)
         return result

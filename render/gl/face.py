@@ -93,17 +93,17 @@ class FaceShader:
             return None
         neutral = None
         if track.vertices is not None:
-            vertices = check_vertices(geometry, track)
+            vertices = check_vertices(geometry, track.vertices)
             low, high = vertices.min(axis=0), vertices.max(axis=0)
         elif geometry.model is not None:
             _check_coefficients(geometry.model, track)
-            neutral = self._neutral(track)
+            neutral = self._neutral(geometry.model, track)
             low, high = self._bounds.in_picture(neutral.boxes, track.expression, track.model_to_image)
         else:
             return None
         if not np.abs([low, high]).max() < MAX_COORDINATE_PX:  # written so that NaN fails too
             return None
-        rect = in_picture(*low[:2], *high[:2], size_wh)
+        rect = in_picture(low[0], low[1], high[0], high[1], size_wh)
         if rect is None:
             return None
         if index >= len(self._positions):
@@ -137,11 +137,11 @@ class FaceShader:
         self._deltas.use(0)
         neutral.array.transform(self._evaluated, moderngl.POINTS, vertices=self._geometry.vertex_count)
 
-    def _neutral(self, track: FaceTrack) -> Neutral:
+    def _neutral(self, model: MorphableModel, track: FaceTrack) -> Neutral:
         known = self._neutrals.get(track.id)
         if known is not None and np.abs(track.shape - known.shape).max(initial=0) <= REBAKE_SHAPE:
             return known
-        baked = self._geometry.model.bake(track.shape)
+        baked = model.bake(track.shape)
         if known is not None:
             buffer, array = known.buffer, known.array
         else:

@@ -37,7 +37,7 @@ PAINT_OF = {"mesh": "PAINT_SKIN", "depth": "PAINT_DEPTH", "normals": "PAINT_NORM
 
 
 def load_program(
-    context: moderngl.Context, name: str, varyings: Sequence[str] = (), **constants: float
+    context: moderngl.Context, name: str, varyings: Sequence[str] = (), /, **constants: float
 ) -> moderngl.Program:
     """Compile a file of `shaders/`, whose stages the preprocessor separates; it knows the constants by name.
 
@@ -63,15 +63,29 @@ class GlRenderer(Renderer):
 
     def __init__(self, geometry: Geometry, views: Sequence[str], context: moderngl.Context):
         super().__init__(geometry, views)
-        self.picture: moderngl.Texture | None = None
+        self._picture: moderngl.Texture | None = None
         self._layer: moderngl.Texture | None = None
-        self.context: moderngl.Context | None = None
+        self._context: moderngl.Context | None = None
         self.move_to(context)
+
+    @property
+    def context(self) -> moderngl.Context:
+        """The context that it draws on; raises RenderError once it is closed."""
+        if self._context is None:
+            raise RenderError("expected an open renderer, found one that was closed")
+        return self._context
+
+    @property
+    def picture(self) -> moderngl.Texture:
+        """The last picture, as a texture; raises RenderError where none was drawn."""
+        if self._picture is None:
+            raise RenderError("expected a picture that was drawn, found none")
+        return self._picture
 
     def move_to(self, context: moderngl.Context) -> None:
         """Leave the context for another one, that of a window; what was drawn stays behind."""
         self.close()
-        self.context = context
+        self._context = context
         self.name = f"gl ({gl_version(context)})"
         geometry, depth = self.geometry, {"DEPTH_NEAR_MM": DEPTH_NEAR_MM, "DEPTH_FAR_MM": DEPTH_FAR_MM}
         steps = {"DEPTH_MAP_ORIGIN": float(DEPTH_MAP_ORIGIN), "DEPTH_MAP_PER_MM": DEPTH_MAP_PER_MM}
@@ -132,13 +146,10 @@ class GlRenderer(Renderer):
 
     def render(self, image: np.ndarray, tracks: Sequence[FaceTrack]) -> None:
         """Draw the picture and the views of all faces into `picture`."""
-        if self.context is None:
-            raise RenderError("expected an open renderer, found one that was closed")
-        size_wh = image.shape[1], image.shape[0]
-        self._fit(size_wh)
+        context, size_wh = self.context, (image.shape[1], image.shape[0])
+        self._fit(context, size_wh)
         faces = self._faces.place(tracks if super().needs_vertices else (), size_wh)
         patches = join_overlapping([Patch(face.rect, (face,)) for face in faces])
-        context = self.context
         self._image.write(np.ascontiguousarray(image))
         self._picture_fbo.use()
         context.viewport = (0, 0, *size_wh)
@@ -159,36 +170,37 @@ class GlRenderer(Renderer):
         self._picture_fbo.read_into(picture, components=3, alignment=1)
         return picture
 
-    def _fit(self, size_wh: tuple[int, int]) -> None:
+    def _fit(self, context: moderngl.Context, size_wh: tuple[int, int]) -> None:
         """Targets for this size of picture."""
-        if self.picture is not None and self.picture.size == size_wh:
+        if self._picture is not None and self._picture.size == size_wh:
             return
-        limit = self.context.info["GL_MAX_TEXTURE_SIZE"]
+        limit = context.info["GL_MAX_TEXTURE_SIZE"]
         if max(size_wh) > limit:
             raise RenderError(f"expected a picture of at most {limit} px, found {size_wh}; use --renderer cpu")
         self._release_targets()
-        self._image = self.context.texture(size_wh, 3, alignment=1)
-        self.picture = self.context.texture(size_wh, 4)
-        self.picture.filter = (moderngl.LINEAR, moderngl.LINEAR)
-        self.picture.repeat_x = self.picture.repeat_y = False
-        self._picture_fbo = self.context.framebuffer([self.picture])
+        self._image = context.texture(size_wh, 3, alignment=1)
+        self._picture = picture = context.texture(size_wh, 4)
+        picture.filter = (moderngl.LINEAR, moderngl.LINEAR)
+        picture.repeat_x = picture.repeat_y = False
+        self._picture_fbo = context.framebuffer([picture])
 
-    def _fit_layer(self, width: int, height: int) -> None:
+    def _fit_layer(self, context: moderngl.Context, width: int, height: int) -> moderngl.Texture:
         """A layer with four samples a pixel, at least this large."""
         if self._layer is not None and self._layer.width >= width and self._layer.height >= height:
-            return
+            return self._layer
         old = self._layer.size if self._layer is not None else (0, 0)
         size = tuple(-(-max(n, o) // LAYER_STEP_PX) * LAYER_STEP_PX for n, o in zip((width, height), old, strict=True))
         self._release_layer()
-        self._layer = self.context.texture(size, 4, samples=SAMPLES)
-        self._layer_depth = self.context.depth_renderbuffer(size, samples=SAMPLES)
-        self._layer_fbo = self.context.framebuffer([self._layer], self._layer_depth)
+        self._layer = context.texture(size, 4, samples=SAMPLES)
+        self._layer_depth = context.depth_renderbuffer(size, samples=SAMPLES)
+        self._layer_fbo = context.framebuffer([self._layer], self._layer_depth)
+        return self._layer
 
     def _draw_patch(self, name: str, patch: Patch) -> None:
         x0, y0, x1, y1 = patch.rect
         width, height = x1 - x0, y1 - y0
-        self._fit_layer(width, height)
         context, wire = self.context, SURFACE_VIEWS[name].wire
+        layer = self._fit_layer(context, width, height)
         self._layer_fbo.use()
         self._layer_fbo.clear(viewport=(0, 0, width, height))
         context.viewport = (0, 0, width, height)
@@ -209,7 +221,7 @@ class GlRenderer(Renderer):
         context.disable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
         context.enable(moderngl.BLEND)
         context.blend_func = moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA
-        self._layer.use(0)
+        layer.use(0)
         self._composite["origin"].value = x0, y0
         self._over.render(moderngl.TRIANGLES, vertices=3)
         context.viewport = (0, 0, *self.picture.size)
@@ -252,10 +264,10 @@ class GlRenderer(Renderer):
         return np.rint(values.reshape(size_wh[::-1])).astype(np.uint16)
 
     def _release_targets(self) -> None:
-        if self.picture is not None:
-            for item in (self._picture_fbo, self.picture, self._image):
+        if self._picture is not None:
+            for item in (self._picture_fbo, self._picture, self._image):
                 item.release()
-            self.picture = None
+            self._picture = None
 
     def _release_layer(self) -> None:
         if self._layer is not None:
@@ -264,10 +276,10 @@ class GlRenderer(Renderer):
             self._layer = None
 
     def close(self) -> None:
-        if self.context is not None:
-            self.picture = self._layer = None
-            release_context(self.context)
-            self.context = None
+        if self._context is not None:
+            self._picture = self._layer = None
+            release_context(self._context)
+            self._context = None
 
 
 def _between(faces: Sequence[PlacedFace]) -> tuple[float, float]:

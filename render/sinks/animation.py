@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from facet.render.geometry import Geometry
-from facet.render.sinks.export import around, head_of, make_folder, stems
+from facet.render.sinks.export import around, head_of, make_folder, model_of, stems
 from facet.render.sinks.mesh_files import MM_PER_M, write_animated_glb
 from facet.tracker.arkit import ArkitBlendshapes
 from facet.tracker.errors import SinkError
@@ -79,7 +79,8 @@ class AnimationExport:
     def __init__(self, folder: Path, geometry: Geometry):
         self.folder, self.heads = folder, 0
         self._made = make_folder(folder, geometry)
-        self._geometry, self._blendshapes = geometry, ArkitBlendshapes(geometry.model.expression_names)
+        self._geometry, self._model = geometry, model_of(geometry)
+        self._blendshapes = ArkitBlendshapes(self._model.expression_names)
         self._takes: dict[int, Take] = {}
         self._source, self._time_s = "", -np.inf
 
@@ -115,11 +116,13 @@ class AnimationExport:
         if take.last is not None and turn @ take.last < 0:  # the near one of both, for programs that interpolate
             turn = -turn
         take.last = turn
-        return np.float32([time_s, *place_mm / MM_PER_M, *turn, *self._blendshapes(face.expression).values()])
+        return np.array(
+            [time_s, *place_mm / MM_PER_M, *turn, *self._blendshapes(face.expression).values()], np.float32
+        )
 
     def _cut_out(self, image: np.ndarray, face: FaceTrack) -> tuple[np.ndarray, FaceTrack]:
         """A copy of the part of an image that a face covers, and the face placed there."""
-        vertices = project(self._geometry.model.vertices(face.shape, face.expression), face.model_to_image)
+        vertices = project(self._model.vertices(face.shape, face.expression), face.model_to_image)
         part, placed = around(image, vertices)
         camera = face.model_to_image.copy()
         camera[:, 3] += placed[0] - vertices[0]

@@ -97,14 +97,20 @@ def make_folder(folder: Path, geometry: Geometry) -> bool:
     SinkError
         Where the folder cannot be made.
     """
-    if geometry.model is None or not len(geometry.triangles):
-        raise RenderError("--export: expected a face model with triangles, found one of points")
+    model_of(geometry)
     absent = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SinkError(f"--export {folder}: cannot be made ({error.strerror or error})") from error
     return absent
+
+
+def model_of(geometry: Geometry) -> MorphableModel:
+    """The face model whose faces are exported; raises RenderError where it has no triangles."""
+    if geometry.model is None or not len(geometry.triangles):
+        raise RenderError("--export: expected a face model with triangles, found one of points")
+    return geometry.model
 
 
 def stems(source: str, frame_index: int | None) -> Iterator[str]:
@@ -129,7 +135,7 @@ def export_targets(folder: Path, sources: Iterable[str], frame_index: int | None
 
 def head_of(image: np.ndarray, face: FaceTrack, geometry: Geometry) -> Head:
     """A tracked face as a mesh with the colours that a picture, (H, W, 3) uint8 BGR, shows of it."""
-    model = geometry.model
+    model = model_of(geometry)
     neutral = model.bake(face.shape)
     vertices = model.vertices(face.shape, face.expression, neutral)
     placed = project(vertices, np.ascontiguousarray(face.model_to_image, np.float32))
@@ -152,10 +158,10 @@ def head_of(image: np.ndarray, face: FaceTrack, geometry: Geometry) -> Head:
 
 def _normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Of vertices in model space, (N, 3) float32."""
-    down = vertices * np.float32([1, -1, 1])
+    down = vertices * np.array([1, -1, 1], np.float32)
     normals = np.empty_like(down)
     vertex_normals(down, triangles, normals)
-    return normals * np.float32([1, -1, 1])
+    return normals * np.array([1, -1, 1], np.float32)
 
 
 def around(image: np.ndarray, placed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -164,7 +170,7 @@ def around(image: np.ndarray, placed: np.ndarray) -> tuple[np.ndarray, np.ndarra
     height, width = image.shape[:2]
     left, top = min(max(int(x0) - 2, 0), width - 1), min(max(int(y0) - 2, 0), height - 1)
     right, bottom = max(min(int(x1) + 3, width), left + 1), max(min(int(y1) + 3, height), top + 1)
-    return image[top:bottom, left:right], placed - np.float32([left, top, 0])
+    return image[top:bottom, left:right], placed - np.array([left, top, 0], np.float32)
 
 
 def _blendshapes(model: MorphableModel, face: FaceTrack) -> dict:

@@ -166,7 +166,7 @@ def write_image(path: Path, image: np.ndarray, replace: bool = True) -> None:
             else:
                 complete, data = cv2.imencode(path.suffix, image, options)
                 if complete:
-                    partial.write_bytes(data)
+                    partial.write_bytes(data.data)
         except cv2.error as error:
             raise SinkError(f"{path}: cannot hold {image.shape[1]} x {image.shape[0]} px; shrink the image") from error
         if not complete:

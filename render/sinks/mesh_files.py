@@ -7,6 +7,7 @@ import json
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -151,24 +152,27 @@ def _scene(head: Head, name: str) -> tuple[_Buffers, dict]:
         primitive = {"attributes": attributes | more, "indices": indices, "material": material}
         primitives.append(primitive | ({"targets": targets} if targets else {}))
     rough = {"metallicFactor": 0.0, "roughnessFactor": 0.8}
-    mesh = {"name": name, "primitives": primitives}
+    mesh: dict[str, Any] = {"name": name, "primitives": primitives}
     if targets:
         mesh |= {
             "weights": [round(float(weight), 4) for weight, _, _ in head.blendshapes.values()],
             "extras": {"targetNames": list(head.blendshapes)},
         }
-    scene = {
+    materials: list[dict[str, Any]] = [
+        {"name": "skin", "pbrMetallicRoughness": dict(rough)},
+        {"name": "inside", "pbrMetallicRoughness": rough},
+    ]
+    scene: dict[str, Any] = {
         "asset": {"version": "2.0", "generator": "facet"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0, "name": name}],
         "meshes": [mesh],
-        "materials": [{"name": "skin", "pbrMetallicRoughness": dict(rough)}, {"name": "inside"}],
+        "materials": materials,
     }
-    scene["materials"][1]["pbrMetallicRoughness"] = rough
     if head.texture is not None:
         view = file.view(cv2.imencode(".png", head.texture)[1].tobytes())
-        scene["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
+        materials[0]["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
         scene |= {"images": [{"bufferView": view, "mimeType": "image/png"}], "textures": [{"source": 0}]}
     return file, scene
 

@@ -86,20 +86,21 @@ class _Sound:
             first_s, _ = next(decoder.frames(), (Fraction(0), None))
         self._begin_s = first_s + Fraction(begin_s)
         self._end_s = None if end_s is None else first_s + Fraction(end_s)
-        self._container = None
-        self.rewind()
+        self._open()
         self.problem = ""
 
-    def rewind(self) -> None:
-        self.close()
+    def _open(self) -> None:
         self._container = open_container(self._source, self._timeout_s)
         tracks = self._container.streams.audio
         self.streams = [stream for stream in tracks if stream.codec_context is not None]
         self.unknown = "a sound track is of an unknown format" if len(self.streams) < len(tracks) else ""
 
+    def rewind(self) -> None:
+        self.close()
+        self._open()
+
     def close(self) -> None:
-        if self._container is not None:
-            self._container.close()
+        self._container.close()
 
     def ways(self, target: Path) -> tuple[str, ...]:
         """How the sound may be brought into a container, the best first."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated, cast
 
 import cv2
 import imageio_ffmpeg
@@ -114,18 +114,15 @@ class VideoSink:
         ]
         width, height = size_wh
         self._thread = threading.Thread(target=self._feed, name=f"encode {path.name}", daemon=True)
-        self._ffmpeg: _Ffmpeg | None = None
-        try:
+        with contextlib.ExitStack() as undo:  # after a full disk, or an interrupt
+            undo.callback(self._discard)
             if sound_path is not None:
                 self._joined = make_partial(path)
             self._ffmpeg = _Ffmpeg(arguments)
+            undo.callback(self._ffmpeg.kill)
             self._write_bytes(matroska_header(width + width % 2, height + height % 2, fps))
             self._thread.start()
-        except BaseException:  # a full disk, or an interrupt
-            if self._ffmpeg is not None:
-                self._ffmpeg.kill()
-            self._discard()
-            raise
+            undo.pop_all()
 
     def __enter__(self) -> VideoSink:
         return self
@@ -190,8 +187,8 @@ class VideoSink:
                 raise self._failed()
             complete = self._partial
             try:
-                if self._joined is not None:
-                    self._join_sound()
+                if self._sound_path is not None and self._joined is not None:
+                    self._join_sound(self._sound_path, self._joined)
                     complete = self._joined
                 publish(complete, self.path)
             except SinkError:
@@ -206,8 +203,9 @@ class VideoSink:
 
     def _discard(self) -> None:
         """Delete the temporary files, but for one with finished work that could not get its name."""
-        for temporary in {self._partial, self._joined} - {self._kept, None}:
-            discard(temporary)
+        for temporary in {self._partial, self._joined} - {self._kept}:
+            if temporary is not None:
+                discard(temporary)
 
     def _failed(self) -> SinkError:
         """What to raise; the part of a video that a player can read is kept, unless the disk is full."""
@@ -246,14 +244,14 @@ class VideoSink:
                 time_s, planes = item[0], bgr_to_i420(item[1])
                 del item  # a picture that nobody needs, while the encoder has no time
                 self._write_bytes(matroska_block(time_s, planes.nbytes))
-                self._write_bytes(planes)
+                self._write_bytes(planes.data)
                 del planes
         except Exception as error:  # the thread's end must not leave the writer waiting
             self._failure = str(error)
         with contextlib.suppress(OSError):
             self._ffmpeg.stdin.close()
 
-    def _write_bytes(self, data: bytes | np.ndarray) -> None:
+    def _write_bytes(self, data: bytes | memoryview) -> None:
         left = memoryview(data).cast("B")
         try:
             while left:
@@ -262,15 +260,15 @@ class VideoSink:
         except OSError as error:
             self._failure = error.strerror or str(error)
 
-    def _join_sound(self) -> None:
+    def _join_sound(self, sound_path: str, joined: Path) -> None:
         """Join the finished pictures and the sound of the source."""
         from facet.render.sinks.sound import join_sound  # here, because its library takes 50 ms to load
 
         try:
             self.sound, self._sound_problem = join_sound(
                 self._partial,
-                self._sound_path,
-                self._joined,
+                sound_path,
+                joined,
                 begin_s=self._first_s,
                 end_s=None if self._read_to_end() else self._last_s + 1 / self._fps,
                 options=_container_options(self.path, self._fps, final=True),
@@ -363,26 +361,28 @@ class _Ffmpeg:
 
     def __init__(self, arguments: list[str]):
         # A process group of its own: Ctrl-C in the terminal is ours, and the encoder must live to complete the file.
-        group = {"creationflags": 0x200} if os.name == "nt" else {"start_new_session": True}
+        on_windows = os.name == "nt"
         try:
-            self._process = subprocess.Popen(
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(
                 [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 bufsize=0,
-                **group,
+                creationflags=0x200 if on_windows else 0,
+                start_new_session=not on_windows,
             )
         except (OSError, RuntimeError) as error:
             raise SinkError(f"ffmpeg cannot be started ({error}); reinstall imageio-ffmpeg") from error
-        self.stdin = self._process.stdin
+        # pipes, as was asked
+        self.stdin, self._stderr = cast("IO[bytes]", self._process.stdin), cast("IO[bytes]", self._process.stderr)
         self.stalled = False  # it was killed, because it did not respond
         self._lines: list[str] = []
         self._drain = threading.Thread(target=self._gather, daemon=True)
         self._drain.start()
 
     def _gather(self) -> None:
-        for line in self._process.stderr:
+        for line in self._stderr:
             self._lines = [*self._lines[-9:], line.decode(errors="replace").strip()]
 
     @property
@@ -413,7 +413,7 @@ class _Ffmpeg:
             self.stdin.close()
         self._drain.join(KILL_S)
         if not self._drain.is_alive():
-            self._process.stderr.close()
+            self._stderr.close()
 
     def last_error(self) -> str:
         """The last line with content, without the address of the object that printed it."""

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
@@ -17,12 +18,18 @@ from facet.render.views import Renderer
 from facet.tracker.errors import RenderError
 from facet.tracker.types import FaceTrack
 
+if TYPE_CHECKING:
+    import moderngl
+
+    from facet.render.gl.renderer import GlRenderer  # moderngl loads only where it draws
+
 SCREEN_SHARE = 0.8  # a window opens no larger than this part of the screen
 DEFAULT_SIZE_WH = (960, 540)
 NOTE_S = 2.0  # how long a note is shown
 NO_DISPLAY = (
     "expected a display to open a window on, found none; write a file with -o OUT, or --log PATH without a window"
 )
+NO_FRAME = "expected a frame before the snapshot, found none shown yet"
 CV_KEYS = {27: "esc", 32: "space"}
 
 
@@ -47,7 +54,7 @@ def open_window(title: str, renderer: Renderer, help_lines: Sequence[str], mirro
     """
     if hasattr(renderer, "move_to"):
         try:
-            return GlWindow(title, renderer, help_lines, mirror)
+            return GlWindow(title, cast("GlRenderer", renderer), help_lines, mirror)
         except WindowUnavailable:
             pass  # GL without a window system that glfw knows: OpenCV may know it
     return CvWindow(title, renderer, help_lines, mirror)
@@ -128,7 +135,7 @@ class Window:
             Before the first frame.
         """
         if self._shown is None:
-            raise RenderError("expected a frame before the snapshot, found none shown yet")
+            raise RenderError(NO_FRAME)
         picture = self._picture()
         return np.ascontiguousarray(picture[:, ::-1]) if self._mirror else picture
 
@@ -172,7 +179,9 @@ class Window:
 class GlWindow(Window):
     """A glfw window that the GL renderer draws into."""
 
-    def __init__(self, title: str, renderer: Renderer, help_lines: Sequence[str], mirror: bool):
+    _renderer: GlRenderer
+
+    def __init__(self, title: str, renderer: GlRenderer, help_lines: Sequence[str], mirror: bool):
         super().__init__(renderer, help_lines, mirror)
         self._glfw = glfw = _glfw()
         glfw.window_hint(glfw.CONTEXT_VERSION_MAJOR, 3)
@@ -198,7 +207,7 @@ class GlWindow(Window):
         renderer.move_to(context)
         self._program = load_program(context, "screen")
         self._quad = context.vertex_array(self._program, [])
-        self._text_texture = None
+        self._text_texture: moderngl.Texture | None = None
         self._text_uploaded: np.ndarray | None = None
         self._visible = False
 
@@ -261,7 +270,7 @@ class GlWindow(Window):
         self._quad.render(moderngl.TRIANGLES, vertices=3)
         scale = max(self._glfw.get_window_content_scale(self._window)[0], 0.5) * (1.0 if room_h < 1200 else 1.5)
         words = self._words(scale)
-        if words is not self._text_uploaded:
+        if self._text_texture is None or words is not self._text_uploaded:
             if self._text_texture is not None:
                 self._text_texture.release()
             self._text_texture = context.texture((words.shape[1], words.shape[0]), 4, words.tobytes())
@@ -292,7 +301,7 @@ def _glfw():
         import glfw
     except ImportError as error:  # its library is missing
         raise WindowUnavailable(f"expected glfw, found that it cannot be loaded ({error})") from error
-    glfw.ERROR_REPORTING = False  # it would warn on stderr; we look at what it returns
+    glfw.ERROR_REPORTING = "ignore"  # it would warn on stderr; we look at what it returns
     if not glfw.init():
         raise WindowUnavailable("expected a display, found none that glfw can open")
     return glfw
@@ -306,7 +315,7 @@ def _check_display() -> None:
         import glfw
     except ImportError:
         return
-    glfw.ERROR_REPORTING = False
+    glfw.ERROR_REPORTING = "ignore"
     if not glfw.init():
         raise RenderError(NO_DISPLAY)
     glfw.terminate()
@@ -370,6 +379,8 @@ class CvWindow(Window):
         self._sized = True
 
     def _picture(self) -> np.ndarray:
+        if self._last is None:
+            raise RenderError(NO_FRAME)
         return self._last.copy()
 
     def close(self) -> None:
