@@ -1,5 +1,6 @@
 # make demo   set up what facet needs, track samples/demo.mp4 into out/demo.mp4
 # make test   set up what the tests need, too, and run them
+# make types  check the types of the package
 # make setup  set up both
 # make weights  successors of all files in weights/, from the material of FACET_MATERIAL, into runs/weights;
 #               from random networks with FROM=--from-scratch; docs/training.md tells how long it takes
@@ -9,7 +10,7 @@ PYTHON := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 TESTS  := $(VENV)/.ready-tests
 
-.PHONY: setup demo test check-long bench gallery weights lint clean
+.PHONY: setup demo test types check-long bench gallery weights lint clean
 
 setup: $(TESTS)
 
@@ -33,6 +34,12 @@ check-long: setup
 
 lint: setup
 	$(PYTHON) -m ruff check --quiet .
+
+# facet finds its folders when it is imported, which mypy does not follow: it checks them where they lie once installed
+types: setup
+	rm -rf out/types/facet && mkdir -p out/types/facet
+	ln -s $(CURDIR)/facet/* $(CURDIR)/app.py $(CURDIR)/tracker $(CURDIR)/detect $(CURDIR)/render out/types/facet
+	cd out/types && $(abspath $(PYTHON)) -m mypy --config-file $(CURDIR)/pyproject.toml -p facet
 
 bench: setup
 	$(PYTHON) -m tools.bench

@@ -156,7 +156,8 @@ class FaceBoxes:
             to_image, edge_px = 1.0, 0.0
         boxes, scores = best_boxes(boxes, scores, limits.nms_iou, edge_px, limits.candidates, limits.limit)
         return tuple(
-            Box(*box, score=score) for box, score in zip((boxes * to_image).tolist(), scores.tolist(), strict=True)
+            Box(x0, y0, x1, y1, score)
+            for (x0, y0, x1, y1), score in zip((boxes * to_image).tolist(), scores.tolist(), strict=True)
         )
 
     def _from_priors(self, image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:

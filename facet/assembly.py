@@ -16,11 +16,11 @@ from facet.keys import KEYS_HELP, handle_keys
 from facet.live import add_changes
 from facet.options import parse_views
 from facet.pacing import EvenDelay, Pace, latency_ms
-from facet.render.renderer import open_renderer
+from facet.render.renderer import Renderer, open_renderer
 from facet.render.sinks.image import ImageSink, check_size
 from facet.render.sinks.video import OutputConfig, open_video_sink
 from facet.render.sinks.virtual_camera import VirtualCamera
-from facet.render.sinks.window import open_window
+from facet.render.sinks.window import Window, open_window
 from facet.session import Output, Session
 from facet.settings import AppConfig
 from facet.tracker.controls import Controls
@@ -69,40 +69,42 @@ def open_session(
     tracker = parts.enter_context(contextlib.closing(build_tracker(config, stages, source.live)))
     session = Session(source, tracker, stages, senders=senders)
     outputs = session.outputs
+    renderer: Renderer | None = None
     if args.output or args.virtual_camera or args.serve or wants_window:
         # an image may be larger than what GL draws
         choice = "cpu" if args.renderer == "auto" and source.still else args.renderer
-        session.renderer = parts.enter_context(open_renderer(choice, tracker.mesh_model, ()))
-        session.renderer.avatar = config.avatar
-        session.renderer.set_views(views)
-        tracker.with_vertices = session.renderer.needs_vertices
-    if args.output:
+        session.renderer = renderer = parts.enter_context(open_renderer(choice, tracker.mesh_model, ()))
+        renderer.avatar = config.avatar
+        renderer.set_views(views)
+        tracker.with_vertices = renderer.needs_vertices
+    if args.output and renderer is not None:
         sink = parts.enter_context(open_sink(args.output, source, config.output, config.source.stall_s))
-        outputs.append(picture_file(sink, session))
-    camera = None
+        outputs.append(picture_file(sink, renderer, source.still))
+    camera: VirtualCamera | None = None
     if args.virtual_camera:
-        camera = parts.enter_context(VirtualCamera(source.size_wh, source.fps))
+        camera = parts.enter_context(VirtualCamera(frame_size(source), source.fps))
         say(f"virtual camera: {camera.name}")
-    if wants_window:
+    window: Window | None = None
+    if wants_window and renderer is not None:
         mirror, title = args.webcam is not None and not args.no_mirror, printable(f"facet - {source.name}")
         try:
-            session.window = parts.enter_context(open_window(title, session.renderer, KEYS_HELP, mirror))
+            window = session.window = parts.enter_context(open_window(title, renderer, KEYS_HELP, mirror))
         except RenderError:  # a display that is named and does not answer
             if needs_window:
                 raise
-    watched = bool(session.window or camera or senders or args.serve)
+    watched = bool(window or camera or senders or args.serve)
     if args.sync or (watched and not source.live and not source.still):
         pace = EvenDelay() if args.sync else Pace(source)
         outputs.append(Output(lambda frame, faces, picture: pace.wait(frame), stage=None))
     add_changes(session, args, config, views, parts, say)
     outputs += [to_sender(sender, session.controls) for sender in senders]
     if camera:
-        outputs.append(Output(lambda frame, faces, picture: camera.show(picture), lambda: True))
-    if session.window:
-        outputs.append(picture_in_window(session))
+        outputs.append(picture_in_camera(camera))
+    if window is not None and renderer is not None:
+        outputs.append(picture_in_window(window, session))
         session.goes_on.append(
             lambda frame: handle_keys(
-                session.window, tracker, session.renderer, source, frame, report, session.controls, session.privacy
+                window, tracker, renderer, source, frame, report, session.controls, session.privacy
             )
         )
     log = None
@@ -134,9 +136,8 @@ def to_sender(sender: Sender, controls: Controls) -> Output:
     return Output(send)
 
 
-def picture_file(sink, session: Session) -> Output:
+def picture_file(sink, renderer: Renderer, still: bool) -> Output:
     """Drawn frames to a file; of images the depth maps, too, where that view is on."""
-    renderer, still = session.renderer, session.source.still
 
     def write(frame, faces, picture):
         depth = renderer.depth_map() if still and "depth" in renderer.views else None
@@ -145,12 +146,21 @@ def picture_file(sink, session: Session) -> Output:
     return Output(write, lambda: True)
 
 
-def picture_in_window(session: Session) -> Output:
+def picture_in_camera(camera: VirtualCamera) -> Output:
+    """Drawn frames to the programs that opened a camera."""
+
+    def show(frame, faces, picture):
+        camera.show(picture)
+
+    return Output(show, lambda: True)
+
+
+def picture_in_window(window: Window, session: Session) -> Output:
     """Drawn frames on the screen; a window draws them itself where nothing else needs them."""
 
     def show(frame, faces, picture):
         late_ms = latency_ms(frame, session.tracker, session.stages)
-        session.window.show(frame.image, faces, late_ms, picture)
+        window.show(frame.image, faces, late_ms, picture)
 
     return Output(show, stage="draw")
 
@@ -183,6 +193,13 @@ def check_source(args: argparse.Namespace, source: Source) -> None:
         raise ConfigError(f"{option}: expected a video or a camera, found images")
 
 
+def frame_size(source: Source) -> tuple[int, int]:
+    """Width and height of all frames, px; ConfigError for images, whose sizes differ."""
+    if source.size_wh is None:
+        raise ConfigError(f"{source.name}: expected a video or a camera, found images")
+    return source.size_wh
+
+
 def open_listener(args: argparse.Namespace, parts: contextlib.ExitStack):
     """The socket of `--serve`, or None: that a port is taken is reported before anything is loaded or written."""
     if not args.serve:
@@ -206,7 +223,7 @@ def open_sink(path: Path, source: Source, config: OutputConfig, timeout_s: float
             raise ConfigError(f"-o {path}: expected a .jpg, a .png or a folder for images, found a name of a video")
         return open_video_sink(
             path,
-            size_wh=source.size_wh,
+            size_wh=frame_size(source),
             fps=source.fps,
             source_path=source.address if source.kind == "video" else None,
             read_to_end=lambda: source.exhausted,

@@ -108,8 +108,9 @@ def take_snapshot(window: Window, frame: Frame, notify: Callable[[str], None]) -
 def save_snapshot(picture: np.ndarray, frame: Frame) -> Path:
     """Write what the window shows to a new file in the working folder; returns its path."""
     stem = f"facet-{time.strftime('%Y%m%d-%H%M%S')}-{frame.index}"
-    for end in numbered_ends():
-        path = Path(f"{stem}{end}.png")
+    ends = numbered_ends()
+    while True:
+        path = Path(f"{stem}{next(ends)}.png")
         with contextlib.suppress(FileExistsError):
             write_image(path, picture, replace=False)
             return path

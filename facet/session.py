@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,11 @@ from facet.tracker.sources.base import Source
 from facet.tracker.sources.prefetch import prefetch
 from facet.tracker.stages import Stages
 from facet.tracker.types import FaceTrack, Frame
+
+if TYPE_CHECKING:
+    from facet.render.sinks.animation import AnimationExport
+    from facet.render.sinks.export import MeshExport
+    from facet.render.sinks.window import Window
 
 LARGE_FRAME_BYTES = 1 << 27
 Faces = tuple[FaceTrack, ...]
@@ -64,8 +70,8 @@ class Session:
     renderer: Renderer | None = None
     outputs: list[Output] = field(default_factory=list)
     senders: list[Sender] = field(default_factory=list)
-    window: object | None = None
-    export: object | None = None
+    window: Window | None = None
+    export: MeshExport | AnimationExport | None = None
     draw_in_place: bool = False  # nobody needs the image as it was
     changes: list[Callable[[Pairs], Pairs]] = field(default_factory=list)
     privacy: Privacy | None = None
@@ -84,7 +90,7 @@ def run(session: Session, after_frame: Callable[[], None]) -> None:
             pairs = change(pairs)
         for frame, faces in pairs:
             picture = None
-            if any(output.needs_picture() for output in session.outputs):
+            if session.renderer is not None and any(output.needs_picture() for output in session.outputs):
                 with stages("draw"):
                     picture = session.renderer.draw(frame.image, faces, session.draw_in_place)
             for output in session.outputs:

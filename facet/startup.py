@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import io
 import os
 import sys
 import time
+from typing import Any
 
 STARTED_S = time.perf_counter()
 # glibc's ways to take less memory, where there is glibc
@@ -25,12 +27,13 @@ def limit_threads() -> None:
 def prepare_process() -> None:
     """Make the start quick, the memory small, and the standard streams usable."""
     # Where SciPy is installed numba loads it, for linear algebra that no kernel of ours has: a quarter of a second.
-    sys.modules.setdefault("scipy", None)
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault("scipy", None)
     # Likewise cffi, a twentieth of a second; who reads an image by libvips takes this back.
-    sys.modules.setdefault("cffi", None)
+    modules.setdefault("cffi", None)
     # What loads now stays; looking for garbage in it meanwhile takes a twentieth of a second.
     gc.disable()
-    if hasattr(LIBC, "mallopt"):
+    if LIBC is not None and hasattr(LIBC, "mallopt"):
         LIBC.mallopt(-8, 1)  # M_ARENA_MAX: what one thread frees, another uses
     for descriptor in range(3):
         try:
@@ -38,7 +41,7 @@ def prepare_process() -> None:
         except OSError:  # closed: the next file would get its number, and messages of libraries with it
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -46,5 +49,5 @@ def settle_memory() -> None:
     """All that is loaded stays: searching it for garbage would hold up a frame by many ms."""
     gc.freeze()
     gc.enable()
-    if hasattr(LIBC, "malloc_trim"):
+    if LIBC is not None and hasattr(LIBC, "malloc_trim"):
         LIBC.malloc_trim(0)  # what loading took and gave back

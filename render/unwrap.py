@@ -22,7 +22,7 @@ def skin_triangles(geometry: Geometry) -> np.ndarray:
     """Which triangles have a place on the UV layout, (F,) bool; eyes and mouth have none."""
     if "uv" not in geometry.codes:
         return np.zeros(len(geometry.triangles), bool)
-    placed = geometry.codes["uv"].any(axis=1)
+    placed = np.any(geometry.codes["uv"] != 0, axis=1)
     return placed[geometry.triangles].all(axis=1)
 
 
@@ -49,7 +49,8 @@ def seen_share(vertices: np.ndarray, triangles: np.ndarray, scale_px_per_mm: flo
 def vertex_colours(image: np.ndarray, vertices: np.ndarray, seen: np.ndarray, albedo: np.ndarray) -> np.ndarray:
     """Colours at the vertices, (N, 3) uint8 BGR: of the picture where they were seen, else `albedo`, BGR in [0, 1]."""
     place = np.ascontiguousarray(vertices[:, :2] - 0.5, np.float32)[:, None]
-    found = cv2.remap(image, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+    # places of two channels need no second map, which OpenCV's types demand
+    found = cv2.remap(image, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]  # type: ignore
     share = (seen * _within(vertices, image))[:, None]
     return np.rint(share * found + (1 - share) * 255 * SHADED * albedo).astype(np.uint8)
 

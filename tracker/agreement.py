@@ -33,12 +33,12 @@ def mean_of(faces: Sequence[FaceParams]) -> FaceParams:
 
     Scores are averaged as log odds, which is what a network predicts: a doubtful one must not outweigh three sure ones.
     """
-    scores = [face.score for face in faces]
+    scores = [face.score for face in faces if face.score is not None]
     return FaceParams(
         np.mean([face.camera for face in faces], axis=0),
         np.mean([face.shape for face in faces], axis=0),
         np.mean([face.expression for face in faces], axis=0),
-        None if None in scores else _mean_belief(np.clip(scores, LEAST_DOUBT, 1 - LEAST_DOUBT)),
+        None if len(scores) < len(faces) else _mean_belief(np.clip(scores, LEAST_DOUBT, 1 - LEAST_DOUBT)),
         faces[0].heads,
     )
 

@@ -159,8 +159,9 @@ class ShapeTable:
         expression = face.expression.astype(np.float32)
         expression[self._rows] = np.clip(gain * expression[self._rows] + offset, low, high)
         vertices = face.vertices
-        if vertices is not None:
-            model, still = self._model, np.zeros_like(vertices)
+        model = self._model
+        if vertices is not None and model is not None:
+            still = np.zeros_like(vertices)
             start, vertex, delta = model.expression_start, model.expression_vertex, model.expression_delta
             moved = add_expression(still, expression - face.expression.astype(np.float32), start, vertex, delta)
             vertices = vertices + moved @ face.model_to_image[:, :3].T.astype(np.float32)

@@ -62,6 +62,7 @@ class _KernelCache(FunctionCache):
     """Finds nothing where reading fails, keeps nothing where writing fails."""
 
     _impl_class = _Cache
+    _cache_file: IndexDataCacheFile
 
     def __init__(self, function):
         super().__init__(function)

@@ -14,7 +14,7 @@ from facet.tracker.morphable import make_model, project
 from facet.tracker.pose import model_to_image, pose_from_camera, translation_mm
 from facet.tracker.regressor import translate_facet
 from facet.tracker.smoothing import FaceFilter, Sample, SmoothingConfig
-from facet.tracker.tracks import Slot
+from facet.tracker.tracks import Observation, Slot
 from facet.tracker.types import Roi
 from facet.tracker.upstream.fitting import LandmarkFitter
 
@@ -57,13 +57,14 @@ def load_kernels(fitting: bool = False) -> None:
         LandmarkFitter(model)(landmarks)
     pose = pose_from_camera(camera)
     BlendshapeReader(("",), one, np.eye(1), np.eye(1)).start()(one)
-    ExpressionSolver(model)(one, one, Slot(1, Appearance()).settle_shape(one))
+    thumb = thumbnail(cut(np.zeros((2 * size, 2 * size, 3), np.uint8), Roi(0.0, 0.0, 2.0 * size), size), 1.35)
+    seen = Observation(roi, camera, pose, one, 1.0, one, landmarks, score=None, thumbnail=thumb)
+    ExpressionSolver(model)(one, one, Slot(1, Appearance(), seen).settle_shape(one))
     smooth = FaceFilter(SmoothingConfig(), ("eyeBlink_L", "jawOpen"), pose)
     for time_s in (0.0, 1.0):
         smooth(Sample(camera, pose, np.ones(2, np.float32), time_s))
     translation_mm(camera, (size, size))
-    crop = cut(np.zeros((2 * size, 2 * size, 3), np.uint8), Roi(0.0, 0.0, 2.0 * size), size)
-    Appearance().add(thumbnail(crop, 1.35))
+    Appearance().add(thumb)
     is_cut = CutDetector()
     for _ in range(2):
         is_cut(np.zeros((72, 128, 3), np.uint8))

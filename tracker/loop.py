@@ -209,9 +209,10 @@ class FaceTracker:
             Where the array has another shape or type.
         """
         check_image(image)
-        still = time_s is None
         self._images += 1
-        return self.step(Frame(self._images - 1, 0.0 if still else time_s, image, first=still, still=still))
+        if time_s is None:
+            return self.step(Frame(self._images - 1, 0.0, image, first=True, still=True))
+        return self.step(Frame(self._images - 1, time_s, image))
 
     def step(self, frame: Frame) -> tuple[FaceTrack, ...]:
         """Advance every track by one frame, running the detector only when it is due; smoothing looks back only.
@@ -255,7 +256,9 @@ class FaceTracker:
         faces = []
         for sighting in sightings:
             ahead = [later.raw for _, others in self._waiting for later in others if later.filter is sighting.filter]
-            smooth = both_ways(sighting.filter, sighting.smooth, ahead)
+            smooth = sighting.smooth
+            if sighting.filter is not None:
+                smooth = both_ways(sighting.filter, smooth, ahead)
             faces.append(self._publisher.publish(sighting, smooth, frame))
         self._waiting.popleft()
         return frame, tuple(faces)
@@ -264,14 +267,14 @@ class FaceTracker:
         """Bring all tracks to this frame."""
         self._track(frame)
         if self._aligner is not None:
-            self._align(frame.image)
+            self._align(self._aligner, frame.image)
 
-    def _align(self, image: np.ndarray) -> None:
+    def _align(self, aligner: Aligner, image: np.ndarray) -> None:
         """Place the points of all faces that are tracked by the aligner, from crops at their landmarks."""
         slots = self._tracks.active
         with self._stages("align"):
             seen = [slot.seen for slot in slots]
-            aligned = self._aligner(image, [s.landmarks for s in seen], [s.pose.roll_deg for s in seen])
+            aligned = aligner(image, [s.landmarks for s in seen], [s.pose.roll_deg for s in seen])
         for slot, found in zip(slots, aligned, strict=True):
             # its depth counts from the mean of the inner points, ours from the model's origin
             found.points[:, 2] += slot.seen.landmarks[FIXED:, 2].mean()
@@ -392,4 +395,5 @@ class FaceTracker:
     def _detection_is_due(self, time_s: float) -> bool:
         """Now and then while there is room for another face, often while one is missing."""
         every_s = self._config.return_s if self._tracks.remembers else self._config.redetect_s
-        return self._tracks.has_room and not 0 <= time_s - self._detected_s < every_s
+        waits = self._detected_s is not None and 0 <= time_s - self._detected_s < every_s
+        return self._tracks.has_room and not waits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -379,7 +380,7 @@ def _sparse_rows(mean, basis, landmarks, edges, share) -> SparseRows:
         middle = np.array([0.0, jaw[:, 1].max()], np.float32)
         points = between.reshape(lines, -1, 3)
         spread = np.ptp(points[:, :, :2], axis=1)
-        outward = np.where(spread[:, 1:] < 3.0, np.sign(jaw[:, :1]) * np.float32([1, 0]), jaw[:, :2] - middle)
+        outward = np.where(spread[:, 1:] < 3.0, np.sign(jaw[:, :1]) * np.array([1, 0], np.float32), jaw[:, :2] - middle)
         outward = (outward / np.linalg.norm(outward, axis=1, keepdims=True)).astype(np.float32)
     return SparseRows(
         mean=np.ascontiguousarray(rows_mean, np.float32),
@@ -397,7 +398,7 @@ def load_face_model(path: Path | str) -> MorphableModel:
     WeightsError
         If the file is missing, damaged or lacks an array.
     """
-    arrays = load_arrays(path, "a face model")
+    arrays: dict[str, Any] = dict(load_arrays(path, "a face model"))
     try:
         if "shape" in arrays:
             return _unpack(arrays)

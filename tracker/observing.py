@@ -66,7 +66,7 @@ class Observer:
 
     def _may_be_rolled(self, seen: Observation | None) -> bool:
         """Whether a face is there and the fit is not beyond doubt: it may be one of a head that is rolled otherwise."""
-        if seen is None or seen.fit is None or not self.finds_rolled_heads:
+        if seen is None or seen.fit is None or seen.score is None or not self.finds_rolled_heads:
             return False
         return seen.fit < SURE_FIT and seen.score >= self._config.keep_score
 
@@ -93,17 +93,20 @@ class Observer:
         if not rois:
             return []
         spec, size = self._regressor.crop_spec, self._regressor.size
-        closely = closely and self._mirror is not None
-        zooms = CLOSE_ZOOMS if closely else (1.0,)  # thumbnails are of the first
-        squares = [roi.zoomed(zoom) for zoom in zooms for roi in rois] if closely else rois
+        mirror = self._mirror if closely else None
+        zooms = (1.0,) if mirror is None else CLOSE_ZOOMS  # thumbnails are of the first
+        squares = rois if mirror is None else [roi.zoomed(zoom) for zoom in zooms for roi in rois]
         with self._stages("crop"):
             crops = cut_batch(image, squares, size, spec.style)
         with self._stages("regress"):
-            views = self._regress_closely(crops, zooms) if closely else [[face] for face in self._regressor(crops)]
+            if mirror is None:
+                views = [[face] for face in self._regressor(crops)]
+            else:
+                views = self._regress_closely(mirror, crops, zooms)
         with self._stages("model"):
             seen = []
             for roi, crop, of_face in zip(rois, crops[: len(rois)], views, strict=True):
-                face, spread = (mean_of(of_face), self._spread(of_face)) if closely else (of_face[0], None)
+                face, spread = (of_face[0], None) if mirror is None else (mean_of(of_face), self._spread(of_face))
                 camera = model_to_image(face.camera, roi, size)
                 landmarks = self._model.landmarks(camera, face.shape, face.expression)
                 thumb = thumbnail(crop, spec.landmark_scale * zooms[0])
@@ -124,14 +127,16 @@ class Observer:
                 )
             return seen
 
-    def _regress_closely(self, crops: np.ndarray, zooms: Sequence[float]) -> list[list[FaceParams]]:
+    def _regress_closely(
+        self, mirror: Mirror, crops: np.ndarray, zooms: Sequence[float]
+    ) -> list[list[FaceParams]]:
         """Predictions for each face from crops of all zooms, (zooms * faces, ...), and from their mirror images.
 
         All are in px of the crop without a zoom.
         """
         size, count = self._regressor.size, len(crops) // len(zooms)
         faces = self._regressor(np.concatenate([crops, crops[:, :, ::-1]]))
-        faces[len(crops) :] = [self._mirror.face(face, size) for face in faces[len(crops) :]]
+        faces[len(crops) :] = [mirror.face(face, size) for face in faces[len(crops) :]]
         zoom_of_each = np.tile(np.repeat(zooms, count), 2)
         faces = [unzoomed(face, zoom, size) for face, zoom in zip(faces, zoom_of_each, strict=True)]
         return [faces[k::count] for k in range(count)]

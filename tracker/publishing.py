@@ -61,7 +61,7 @@ class Publisher:
 
     def sight(self, slot: Slot, frame: Frame) -> Sighting:
         """What is seen of a track in this frame, smoothed by what was seen before."""
-        seen = slot.seen
+        seen, smoother = slot.seen, None
         expression = seen.expression
         if self._smoothing.enabled:
             if slot.filter is None:
@@ -69,17 +69,22 @@ class Publisher:
                     axis=0
                 )
                 slot.filter = FaceFilter(self._smoothing, self._model.expression_names, seen.pose, middle_mm)
+            smoother = slot.filter
             expression = self._solve(expression, seen.shape, slot.settle_shape(seen.shape))
         raw = Sample(seen.camera, seen.pose, expression, frame.time_s)
-        smooth = slot.filter(raw) if self._smoothing.enabled else raw
-        points = self._smooth_points(slot, raw) if slot.aligned is not None and self._smoothing.enabled else None
-        return Sighting(slot, slot.state, slot.detected, seen, slot.aligned, points, slot.filter, raw, smooth)
+        smooth, points = raw, None
+        if smoother is not None:
+            smooth = smoother(raw)
+            if slot.aligned is not None:
+                points = self._point_filter(slot, smoother)(slot.aligned.points, raw, smoother.anchor_mm)
+        return Sighting(slot, slot.state, slot.detected, seen, slot.aligned, points, smoother, raw, smooth)
 
-    def _smooth_points(self, slot: Slot, raw: Sample) -> np.ndarray:
-        """The aligned points of a track in the face's own axes, smoothed anew whenever the track is."""
-        if slot.points is None or slot.points[0] is not slot.filter:
-            slot.points = slot.filter, PointFilter(self._smoothing)
-        return slot.points[1](slot.aligned.points, raw, slot.filter.anchor_mm)
+    def _point_filter(self, slot: Slot, smoother: FaceFilter) -> PointFilter:
+        """Smooths the aligned points of a track in the face's own axes, anew whenever the track is."""
+        points = slot.points
+        if points is None or points[0] is not smoother:
+            points = slot.points = smoother, PointFilter(self._smoothing)
+        return points[1]
 
     def publish(self, sighting: Sighting, smooth: Sample, frame: Frame) -> FaceTrack:
         """The face of a track, smoothed as given, in the terms of the face model that is drawn."""
@@ -101,18 +106,18 @@ class Publisher:
             camera, shape, expression = fitted.camera, fitted.shape, fitted.expression
         vertices = None
         if self.with_vertices:
-            if slot.neutral is None or np.abs(shape - slot.neutral_shape).max() > REBAKE_SHAPE:
+            if slot.neutral_shape is None or np.abs(shape - slot.neutral_shape).max() > REBAKE_SHAPE:
                 slot.neutral, slot.neutral_shape = self.mesh_model.bake(shape), shape
             vertices = self.mesh_model.vertices(shape, expression, slot.neutral)
             vertices = project(vertices, np.asarray(camera, np.float32))
         weights = expression
         if self._reader is not None:
-            slot.reading = slot.reading or self._reader.start()
-            weights = slot.reading(expression)
+            slot.reading = reading = slot.reading or self._reader.start()
+            weights = reading(expression)
         precise: dict = {}
         if sighting.aligned is not None:
             aligned, points = sighting.aligned, sighting.aligned.points
-            if sighting.points is not None:
+            if sighting.points is not None and sighting.filter is not None:
                 points = placed(sighting.points, smooth, sighting.filter.anchor_mm)
             landmarks, precise = points[:68], {"irises": points[IRISES]}
             precise |= {"landmark_spread_px": aligned.spread_px[:68], "landmark_visible": aligned.visible[:68]}

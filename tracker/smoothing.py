@@ -268,7 +268,7 @@ class FaceFilter:
             # no trend: a mouth or lid that stops would go on, and shapes would leave [0, 1]
             euro(config.eyelid_cutoff_hz, config.eyelid_beta, trend=False),
             euro(config.expression_cutoff_hz, config.expression_beta, trend=False),
-            ends=(2, 3, 3 + np.count_nonzero(is_eye)),
+            ends=(2, 3, 3 + int(np.count_nonzero(is_eye))),
         )
         self._rotation = RotationFilter(euro(config.rotation_cutoff_hz, config.rotation_beta))
 

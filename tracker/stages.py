@@ -102,7 +102,7 @@ class Ring:
     __slots__ = ("_numbers", "count")
 
     def __init__(self, kind: str, kept: int):
-        self._numbers = array(kind, [0]) * kept
+        self._numbers: array = array(kind, [0]) * kept
         self.count = 0
 
     def add(self, number: float) -> None:

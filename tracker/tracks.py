@@ -109,15 +109,16 @@ class Slot:
 
     id: int
     appearance: Appearance
+    seen: Observation  # the newest
+    placed: bool = True  # False after a cut: the place where it was seen says nothing
     state: TrackState = TrackState.TENTATIVE
-    seen: Observation | None = None  # the newest
     detected: bool = True  # the newest came from a box
     good_frames: int = 0
     likeness: float = 1.0  # of the newest to those before
     filter: FaceFilter | None = None  # None: the next frame begins a new one
     aligned: Alignment | None = None  # of the newest frame, where there is an aligner
     points: tuple[FaceFilter, PointFilter] | None = None  # the filter of its points, and that which it goes with
-    shape_mean: np.ndarray | None = None
+    shape_mean: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))  # empty before the first frame
     shape_weight: float = 0.0
     neutral: np.ndarray | None = None  # (N, 3) vertices of `neutral_shape`, baked once the shape has settled
     neutral_shape: np.ndarray | None = None
@@ -132,7 +133,7 @@ class Slot:
     def settle_shape(self, shape: np.ndarray, frames: float = 90.0) -> np.ndarray:
         """Average the shape over the track; after `frames` frames old ones fade."""
         self.shape_weight = min(self.shape_weight + 1.0, frames)
-        if self.shape_mean is None or self.shape_mean.shape != shape.shape:
+        if self.shape_mean.shape != shape.shape:
             self.shape_mean, self.shape_weight = np.array(shape, np.float32), 1.0
         _approach(self.shape_mean, shape, self.shape_weight)
         return self.shape_mean
@@ -243,7 +244,7 @@ class Tracks:
         for slot in self.active:
             self.lose(slot, time_s)
         for slot in self._slots:
-            slot.seen = None  # after a cut the place says nothing
+            slot.placed = False
 
     def relearn_rest(self) -> None:
         """Begin anew with what the faces, the lost ones too, answer at rest."""
@@ -267,7 +268,7 @@ class Tracks:
         """Begin a track, TENTATIVE unless `confirmed`, or take up a remembered one that this face belongs to."""
         slot = self._recognise(new)
         if slot is None:
-            slot = Slot(self._next_id, Appearance(), perhaps=self._lost_near(new.box))
+            slot = Slot(self._next_id, Appearance(), new, perhaps=self._lost_near(new.box))
             self._next_id += 1
             self._slots.append(slot)
         else:
@@ -281,7 +282,7 @@ class Tracks:
     def carry_on(self, slot: Slot, new: Observation, detected: bool = False) -> None:
         """Add one frame to a track."""
         slot.step_px = (0.0, 0.0) if detected else step_between(slot.seen, new)
-        slot.seen, slot.detected = new, detected
+        slot.seen, slot.placed, slot.detected = new, True, detected
         scale = new.pose.scale_px_per_mm
         slot.usual_px_per_mm = scale if detected else slot.usual_px_per_mm + (scale - slot.usual_px_per_mm) / 30
         slot.likeness = slot.appearance.likeness(new.thumbnail)
@@ -299,7 +300,7 @@ class Tracks:
             (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = box, slot.seen.box
             return math.hypot(ax0 + ax1 - bx0 - bx1, ay0 + ay1 - by0 - by1) / 2
 
-        lost = [slot for slot in self._slots if slot.state is TrackState.LOST and slot.seen is not None]
+        lost = [slot for slot in self._slots if slot.state is TrackState.LOST and slot.placed]
         nearest = min(lost, key=distance, default=None)
         size = max(box[2] - box[0], box[3] - box[1])
         return nearest if nearest is not None and distance(nearest) < 2.5 * size else None
@@ -307,7 +308,8 @@ class Tracks:
     def _reconsider(self, slot: Slot) -> None:
         """Give a young track the ID of the lost one that it may be, once it looks like it."""
         lost = slot.perhaps
-        if lost not in self._slots or lost.state is not TrackState.LOST or slot.good_frames > self._config.young_frames:
+        old = slot.good_frames > self._config.young_frames
+        if lost is None or lost not in self._slots or lost.state is not TrackState.LOST or old:
             slot.perhaps = None
         elif lost.appearance.likeness(slot.seen.thumbnail) >= self._config.same_person:
             slot.id, slot.appearance, slot.perhaps = lost.id, lost.appearance, None
@@ -333,7 +335,7 @@ class Tracks:
         for slot in self._slots:
             if slot.state is not TrackState.LOST:
                 continue
-            near = slot.seen is not None and overlap(new.box, slot.seen.box) > 0.4
+            near = slot.placed and overlap(new.box, slot.seen.box) > 0.4
             likeness = slot.appearance.likeness(new.thumbnail)
             if likeness >= (self._config.same_place_person if near else self._config.same_person):
                 if likeness > best_likeness:

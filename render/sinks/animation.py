@@ -143,6 +143,8 @@ class AnimationExport:
         take = self._takes.pop(face_id)
         try:
             self._put_away(take)
+            if take.image is None or take.face is None:  # its pose was never a number
+                return
             head = head_of(take.image, take.face, self._geometry)
             for stem in stems(self._source, None):
                 path = self.folder / f"{stem}_{face_id}.glb"

@@ -115,6 +115,8 @@ class _Sound:
         With `early` the first one may begin before it; else one that begins a little before it is moved.
         """
         video = main_video(self._container)
+        if video is None:  # another file by now
+            return
         last: dict[int, int] = {}
         ended: set[int] = set()
         try:
@@ -203,7 +205,7 @@ class _AacEncoder:
             layout=layout if layout in LAYOUTS else "mono" if stream.codec_context.channels == 1 else "stereo",
         )
         _named_as(self._stream, stream)
-        self._graph = None
+        self._graph: av.filter.Graph | None = None
         self._kind = None
 
     def encode(self, packet: av.Packet | None) -> Iterator[tuple[av.Packet, av.stream.Stream]]:
@@ -218,13 +220,13 @@ class _AacEncoder:
             if kind == self._kind:
                 frame.time_base = self._time_base
                 self._graph.push(frame)
-                yield from self._drain()
+                yield from self._drain(self._graph)
 
     def finish(self) -> Iterator[tuple[av.Packet, av.stream.Stream]]:
         yield from self.encode(None)
         if self._graph is not None:
             self._graph.push(None)
-            yield from self._drain()
+            yield from self._drain(self._graph)
         yield from ((packet, self._stream) for packet in self._stream.encode(None))
 
     def _make_graph(self, frame) -> av.filter.Graph:
@@ -242,10 +244,10 @@ class _AacEncoder:
         ).configure()
         return graph
 
-    def _drain(self) -> Iterator[tuple[av.Packet, av.stream.Stream]]:
+    def _drain(self, graph: av.filter.Graph) -> Iterator[tuple[av.Packet, av.stream.Stream]]:
         while True:
             try:
-                frame = self._graph.pull()
+                frame = graph.pull()
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
             yield from ((packet, self._stream) for packet in self._stream.encode(frame))

@@ -112,7 +112,8 @@ class OneFace:
     def of(self, faces: Iterable[FaceTrack], time_s: float) -> FaceTrack | None:
         """The same, of the faces themselves."""
         by_id = {face.id: face for face in faces}
-        return by_id.get(self(by_id, time_s))
+        chosen = self(by_id, time_s)
+        return None if chosen is None else by_id[chosen]
 
 
 class Moved:

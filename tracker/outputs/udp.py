@@ -41,7 +41,8 @@ class UdpSender:
                 f"--send {receiver.url}: {host} is not known here ({reason}); give a name or an address"
             ) from error
         # most receivers listen to IPv4 alone, and localhost is both
-        family, kind, protocol, _, self._address = min(found, key=lambda one: one[0] != socket.AF_INET)
+        family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+        self._address: tuple = address
         self._connected, self._refused_s = False, -math.inf
         self._socket = socket.socket(family, kind, protocol)
         self._socket.setblocking(False)

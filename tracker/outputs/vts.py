@@ -126,10 +126,16 @@ class VTubeStudio:
     def _run(self) -> None:
         from websockets.exceptions import WebSocketException
 
-        options = {"open_timeout": OPEN_S, "close_timeout": LOOK_S, "compression": None, "proxy": None}
         while not self._end.is_set():
             try:
-                with self._connect(self._address, user_agent_header=None, **options) as link:
+                with self._connect(
+                    self._address,
+                    user_agent_header=None,
+                    open_timeout=OPEN_S,
+                    close_timeout=LOOK_S,
+                    compression=None,
+                    proxy=None,
+                ) as link:
                     self._serve(link)
             except Ended:
                 return
@@ -192,7 +198,7 @@ class VTubeStudio:
         known = set()
         for name in parameters_of(None):
             if name in CUSTOM:
-                request = {"parameterName": name, "explanation": "ARKit blendshape from facet"}
+                request: dict[str, str | int] = {"parameterName": name, "explanation": "ARKit blendshape from facet"}
                 request |= {"min": 0, "max": 1, "defaultValue": 0}
                 try:
                     self._request(link, "ParameterCreationRequest", request)

@@ -110,7 +110,7 @@ def _open_url(url: str, scheme: str, config: SourceConfig, start_s, max_frames, 
         if what == "image":
             refuse_start(start_s, request.name)
             notes: list[str] = []
-            image = decode_image(np.frombuffer(data, np.uint8), request.name, config.max_megapixels, notes)
+            image = decode_image(data, request.name, config.max_megapixels, notes)
             return _RemoteImage(url, image, notes, max_frames)
         if what.startswith("file") and live is not True:
             request.abort()

@@ -11,6 +11,7 @@ import struct
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import av
 import av.filter
@@ -68,10 +69,11 @@ def open_container(address: str, timeout_s: float | None = None) -> av.container
         ) from error
 
 
-def stalled(address: str, timeout_s: float) -> str:
+def stalled(address: str, timeout_s: float | None) -> str:
     """The message for a server that stopped sending."""
+    waited = "" if timeout_s is None else f", no data for {timeout_s:g} s"
     return (
-        f"{redacted(address)}: the server stalled, no data for {timeout_s:g} s;"
+        f"{redacted(address)}: the server stalled{waited};"
         " check the connection, or raise source.stall_s"
     )
 
@@ -184,11 +186,12 @@ class VideoDecoder:
     def open(self, threads: str = "AUTO") -> None:
         """Open the file, or go back to its beginning."""
         self._container = open_container(self._address, self._timeout_s)
-        self.stream = main_video(self._container)
-        if self.stream is None:
+        stream = main_video(self._container)
+        if stream is None:
             found = "only sound" if self._container.streams.audio else "none"
             self.close()
             raise SourceError(f"{redacted(self._address)}: expected a video, found {found}: the file has no video")
+        self.stream = stream
         self.stream.codec_context.thread_type = threads
         self.stream.codec_context.thread_count = min(os.cpu_count() or 1, MOST_THREADS)
         self.stream.codec_context.copy_opaque = True
@@ -291,9 +294,9 @@ class Deinterlacer:
     def __init__(self):
         self._graph: av.filter.Graph | None = None  # from the first interlaced frame on
         self._kind = None
-        self._waiting: deque[tuple[object, tuple[int, int]]] = deque()
+        self._waiting: deque[tuple[Any, tuple[int, int]]] = deque()
 
-    def push(self, mark, frame: av.VideoFrame) -> Iterator[tuple[object, av.VideoFrame]]:
+    def push(self, mark: Any, frame: av.VideoFrame) -> Iterator[tuple[Any, av.VideoFrame]]:
         """The frames that are ready, each with the mark that came with it."""
         if self._graph is not None and self._kind != _kind_of(frame):
             yield from self.finish()
@@ -304,13 +307,13 @@ class Deinterlacer:
             return
         self._waiting.append((mark, _colour_of(frame)))
         self._graph.push(frame)
-        yield from self._pull()
+        yield from self._pull(self._graph)
 
-    def finish(self) -> Iterator[tuple[object, av.VideoFrame]]:
+    def finish(self) -> Iterator[tuple[Any, av.VideoFrame]]:
         """The last frames."""
         if self._graph is not None:
             self._graph.push(None)
-            yield from self._pull()
+            yield from self._pull(self._graph)
         self._graph = None
         self._waiting.clear()
 
@@ -325,10 +328,10 @@ class Deinterlacer:
             graph.configure()
             self._graph, self._kind = graph, _kind_of(frame)
 
-    def _pull(self) -> Iterator[tuple[object, av.VideoFrame]]:
+    def _pull(self, graph: av.filter.Graph) -> Iterator[tuple[Any, av.VideoFrame]]:
         while self._waiting:
             try:
-                frame = self._graph.pull()
+                frame = graph.pull()
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
             mark, (frame.colorspace, frame.color_range) = self._waiting.popleft()

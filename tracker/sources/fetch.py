@@ -14,6 +14,7 @@ import urllib.parse
 import urllib.request
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 from facet.tracker.address import redacted, redacted_text
 from facet.tracker.errors import SourceError
@@ -132,7 +133,7 @@ class Request:
         SourceError
             When the time is up; and whatever `action` raises.
         """
-        outcome = []
+        outcome: list[tuple[Any, BaseException | None]] = []
 
         def run() -> None:
             try:
@@ -184,8 +185,8 @@ def check_address(url: str) -> urllib.parse.SplitResult:
     """The parts of a URL; SourceError where it is not valid."""
     try:
         parts = urllib.parse.urlsplit(url)
-        valid = bool(parts.hostname) and parts.port != 0 and url.isprintable()
-        parts.hostname.encode("idna") if valid else None
+        host = parts.hostname or ""
+        valid = bool(host) and parts.port != 0 and url.isprintable() and bool(host.encode("idna"))
     except ValueError:  # its text may hold a part of a password
         valid = False
     if not valid:

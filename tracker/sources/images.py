@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -221,7 +221,7 @@ def _aside(decode: Callable, *arguments):
 
     libvips calls Python with its messages. In the main thread Ctrl-C could come in such a call, where it would be lost.
     """
-    result = []
+    result: list[tuple[Any, BaseException | None]] = []
 
     def run():
         try:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,7 +115,7 @@ class ThreadedSource(Source):
                         if error.in_order and self._begin_s is not None:
                             break
                         raise
-                    read, after_gap = self._reconnected(error), True
+                    read, after_gap = self._reconnected(self._reopen, error), True
                 if read is None:
                     break
                 image, captured_s, dropped = read
@@ -148,7 +148,7 @@ class ThreadedSource(Source):
             self._newest_s = time.monotonic()
             self._changed.notify_all()
 
-    def _reconnected(self, lost: Broken) -> Read | None:
+    def _reconnected(self, reopen: Callable, lost: Broken) -> Read | None:
         """The first thing that a new device reads; raises where none gives a frame in time, None once stopped."""
         self._notify(f"{lost.what}; trying again for {self._reconnect_s:g} s")
         self._newest_s = math.inf
@@ -165,7 +165,7 @@ class ThreadedSource(Source):
                     f"{lost.what} and did not come back for {self._reconnect_s:g} s{reason}; {lost.remedy}"
                 )
             try:
-                self._device = self._reopen(left_s)
+                self._device = reopen(left_s)
                 if self.stopped:  # too late for the closer to interrupt it
                     break
                 read = self._device.read()
@@ -223,12 +223,12 @@ class CameraDevice:
 
     def __init__(self, index: int, config: SourceConfig, capture_factory: Callable):
         self._index = index
-        self._capture = None
-        if index < 1 << 31:
-            self._capture = capture_factory(index)
-        if self._capture is None or not self._capture.isOpened():
-            self.release()
+        capture = capture_factory(index) if index < 1 << 31 else None
+        if capture is None or not capture.isOpened():
+            if capture is not None:
+                capture.release()
             raise SourceError(f"camera {index}: cannot be opened")
+        self._capture = capture
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         if config.size_wh is not None:
             # Uncompressed pictures of this size do not fit through USB 2 at full rate.
@@ -262,8 +262,7 @@ class CameraDevice:
         pass  # a blocked read of a driver cannot be interrupted; the thread ends when it returns
 
     def release(self) -> None:
-        if self._capture is not None:
-            self._capture.release()
+        self._capture.release()
 
 
 def open_camera(
@@ -306,7 +305,8 @@ def _what_there_is(index: int, cameras: list[Camera]) -> str:
     return f"cameras found: {', '.join(map(str, cameras)) or 'none'}; is it in use elsewhere?"
 
 
-class Camera(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Camera:
     """A camera that can be opened."""
 
     index: int
@@ -351,7 +351,7 @@ class RawDevice:
 
     def read(self) -> Read | None:
         image = np.empty(self._shape, np.uint8)
-        left = memoryview(image).cast("B")
+        left = image.data.cast("B")
         while left:
             got = self._file.readinto(left)
             if not got:

@@ -220,8 +220,8 @@ class StreamDevice:
                         raise self._ending
                     return None
                 self._flushed = True
-                if self._decoder is None:
-                    continue
+            if self._decoder is None:  # the stream ended before it began
+                continue
             try:
                 for frame in self._decoder.decode(packet):
                     self._frames.extend(self._deinterlacer.push(frame.opaque, frame))
