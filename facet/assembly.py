@@ -96,16 +96,14 @@ def open_session(
     if args.sync or (watched and not source.live and not source.still):
         pace = EvenDelay() if args.sync else Pace(source)
         outputs.append(Output(lambda frame, faces, picture: pace.wait(frame), stage=None))
-    add_changes(session, args, config, views, parts, say)
-    outputs += [to_sender(sender, session.controls) for sender in senders]
+    controls = add_changes(session, args, config, views, parts, say)
+    outputs += [to_sender(sender, controls) for sender in senders]
     if camera:
         outputs.append(picture_in_camera(camera))
     if window is not None and renderer is not None:
         outputs.append(picture_in_window(window, session))
         session.goes_on.append(
-            lambda frame: handle_keys(
-                window, tracker, renderer, source, frame, report, session.controls, session.privacy
-            )
+            lambda frame: handle_keys(window, tracker, renderer, source, frame, report, controls, session.privacy)
         )
     log = None
     if args.log:

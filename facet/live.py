@@ -21,8 +21,8 @@ def add_changes(
     views: Sequence[str],
     parts: contextlib.ExitStack,
     say: Callable[[str], None],
-) -> None:
-    """Let a session cover heads, where a view asks for it, and obey live controls.
+) -> Controls:
+    """Let a session cover heads, where a view asks for it, and obey live controls, which are returned.
 
     `parts` closes what is opened; `say` gets lines about what controls did, where there is no window for them.
 
@@ -50,6 +50,7 @@ def add_changes(
     if session.window is None:
         session.hearers.append(say)
         session.goes_on.append(lambda frame: say_notes(session))
+    return controls
 
 
 def controlled(pairs: Pairs, controls: Controls) -> Pairs:

@@ -147,7 +147,7 @@ def _part(image: np.ndarray, outline: np.ndarray, step: int) -> tuple[np.ndarray
     if left >= right or top >= bottom:
         return None
     mask = np.zeros((bottom - top, right - left, 1), np.uint8)
-    cv2.fillConvexPoly(mask, _whole(outline) - np.int32([left, top]), 1)
+    cv2.fillConvexPoly(mask, _whole(outline) - np.array([left, top], np.int32), 1)
     return image[top:bottom, left:right], mask.astype(bool)
 
 
@@ -160,7 +160,7 @@ def head_points(geometry: Geometry) -> np.ndarray:
     if model is not None:
         mean = mean[mean[:, 1] >= mean[model.landmark_vertices, 1].min() - NECK_MM]
     sides = mean[[mean[:, 0].argmin(), mean[:, 0].argmax()]]
-    behind = mean * np.float32([1, 1, -1]) + np.float32([0, 0, 2 * sides[:, 2].mean()])
+    behind = mean * np.array([1, 1, -1], np.float32) + np.array([0, 0, 2 * sides[:, 2].mean()], np.float32)
     points = np.concatenate([mean, behind])
     # those farthest out in directions all around, by the golden angle
     k = np.arange(400)
@@ -198,7 +198,8 @@ def hull(points: np.ndarray) -> np.ndarray:
 def grown(outline: np.ndarray, share: float, size_px: float) -> np.ndarray:
     """An outline grown to all sides by a share of half a size."""
     reach = np.float32(share * size_px / 2)
-    return hull(np.concatenate([outline + reach * np.float32(way) for way in ((-1, -1), (1, -1), (1, 1), (-1, 1))]))
+    ways = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], np.float32)
+    return hull(np.concatenate([outline + reach * way for way in ways]))
 
 
 def padded(outline: np.ndarray, padding: float) -> np.ndarray:

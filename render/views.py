@@ -55,7 +55,8 @@ VIEWS: dict[str, View] = {
 
 def overlay_segments(name: str, tracks: Sequence[FaceTrack], geometry: Geometry) -> np.ndarray:
     """The strokes of an overlay view for all faces, (M, 9) float32; those that are not finite are left out."""
-    strokes = [VIEWS[name].strokes(track, geometry) for track in tracks]
+    draw = VIEWS[name].strokes
+    strokes = [] if draw is None else [draw(track, geometry) for track in tracks]
     segments = np.concatenate(strokes) if strokes else np.empty((0, 9), np.float32)
     # written so that NaN fails too
     return np.ascontiguousarray(segments[np.abs(segments[:, :5]).max(axis=1, initial=0) < MAX_COORDINATE_PX])
@@ -131,7 +132,7 @@ class Renderer:
     ) -> tuple[np.ndarray, bool]:
         """The image with the views that are drawn in it, and whether it may be drawn on."""
         names = [name for name in self.views if self.covers_heads or name not in PRIVACY_VIEWS]
-        drawn = [VIEWS[name].in_image for name in names if VIEWS[name].in_image is not None]
+        drawn = [draw for name in names if (draw := VIEWS[name].in_image) is not None]
         if not drawn or not tracks:
             return image, in_place
         image = image if in_place and image.flags.c_contiguous else np.array(image, order="C")
