@@ -17,7 +17,7 @@ from facet.tracker.types import FaceTrack
 EYES_TO_CHIN_MM = 112.0  # of the mean face of our model, from between the eyes to the lowest point that the jaw moves
 BESIDE = 1.15  # widths of the avatar between it and the face
 MOVING = 0.3  # of the largest offset of a morph target: what moves less is not what it is about
-FLIP = np.float32([1, -1, 1])  # between y up and y down
+FLIP = np.array([1, -1, 1], np.float32)  # between y up and y down
 LARGEST_PX = 4096  # of an avatar, each way
 
 
@@ -46,7 +46,7 @@ class Avatar:
         if not height > 1e-9:
             raise ValueError("expected a head with its eyes above its chin, found another")
         # VRM 0 looks along -z
-        turn = np.float32([1, 1, 1] if eyes[2] >= np.median(mesh.vertices[:, 2]) else [-1, 1, -1])
+        turn = np.array([1, 1, 1] if eyes[2] >= np.median(mesh.vertices[:, 2]) else [-1, 1, -1], np.float32)
         self._unit = np.float32(EYES_TO_CHIN_MM / height) * turn
         self._neutral = ((mesh.vertices - eyes) * self._unit).astype(np.float32)
         self._delta = delta * self._unit
@@ -66,7 +66,7 @@ class Avatar:
     def posed(self, blendshapes: dict[str, float]) -> np.ndarray:
         """Vertices, (N, 3) float32 mm from between the eyes, y up, z to where it looks."""
         values = vrm_presets(blendshapes) if self._by_presets else blendshapes
-        weights = np.float32([values.get(name, 0.0) for name in self.names])
+        weights = np.array([values.get(name, 0.0) for name in self.names], np.float32)
         vertices = add_expression(self._neutral, weights, self._start, self._vertex, self._delta)
         looks = any(name.startswith(("eyeLook", "lookUp")) for name in self.names)  # else bones turn the eyes
         for side, (at, middle) in () if looks else self._eyes.items():
@@ -84,7 +84,7 @@ class Avatar:
         shift = eyes[:2].astype(np.float32)
         if place == "beside":
             to_right = shift[0] < image.shape[1] / 2
-            shift = shift + np.float32([(1 if to_right else -1) * BESIDE * self.width_mm * scale, 0])
+            shift = shift + np.array([(1 if to_right else -1) * BESIDE * self.width_mm * scale, 0], np.float32)
         points[:, :2] += shift
         (x0, y0), (x1, y1) = np.floor(points[:, :2].min(axis=0)), np.ceil(points[:, :2].max(axis=0))
         left, top = max(int(x0), 0), max(int(y0), 0)
@@ -93,7 +93,7 @@ class Avatar:
             return
         mesh = self._mesh
         colours = mesh.colours * self._light(points)[:, None]
-        samples = (points - np.float32([left, top, 0])) * np.float32([SAMPLES, SAMPLES, 1])
+        samples = (points - np.array([left, top, 0], np.float32)) * np.array([SAMPLES, SAMPLES, 1], np.float32)
         size = SAMPLES * (bottom - top), SAMPLES * (right - left)
         depth, target = np.full(size, -np.inf, np.float32), np.zeros((*size, 4), np.uint8)
         rasterise_textured(

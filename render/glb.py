@@ -99,7 +99,8 @@ class _Reader:
             raise _Foreign(f"expected glTF 2, found version {version}")
         if size > len(data):
             raise ValueError(f"{size} bytes are promised, {len(data)} are there")
-        chunks, place = {}, 12
+        place = 12
+        chunks: dict[int, bytes] = {}
         while place + 8 <= size:
             length, kind = struct.unpack_from("<II", data, place)
             if place + 8 + length > len(data):
@@ -160,7 +161,7 @@ class _Reader:
             at = new[np.concatenate([part["start"] + part[f"eye{side}"] for part in parts]).astype(int)]
             at = at[at >= 0]
             if len(at):
-                bone = bones.get(f"{side.lower()}Eye")
+                bone = bones[f"{side.lower()}Eye"]
                 eyes[side] = at, self._world[bone][:3, 3].astype(np.float32)
         return HeadMesh(
             vertices=joined["vertices"][used],
@@ -194,7 +195,7 @@ class _Reader:
         if self._vrm0:
             return {bone["bone"]: bone["node"] for bone in self._vrm0["humanoid"]["humanBones"]}
         joints = {joint for skin in self._gltf.get("skins", ()) for joint in skin["joints"]}
-        found = {}
+        found: dict[str, int] = {}
         for k, node in enumerate(self._nodes):
             name = str(node.get("name", "")).lower()
             if k in joints and HEAD_NAME.fullmatch(name):
@@ -358,7 +359,7 @@ class _Reader:
             if image is None or image.dtype not in (np.uint8, np.uint16):
                 raise _Foreign("expected textures as PNG or JPEG, found others")
             if image.dtype == np.uint16:
-                image = (image >> 8).astype(np.uint8)
+                image = (image // 256).astype(np.uint8)
             if image.ndim == 2:
                 image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
             shrink = cv2.INTER_AREA if max(image.shape[:2]) > side else cv2.INTER_LINEAR

@@ -7,6 +7,7 @@ ones show: a face that is lost for some frames, or found late, is covered in the
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated
@@ -210,10 +211,8 @@ def padded(outline: np.ndarray, padding: float) -> np.ndarray:
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """What was seen in a frame, and the frame itself until it goes out."""
+    """What was seen in a frame."""
 
-    frame: Frame | None
-    faces: tuple[FaceTrack, ...]
     cut: bool  # nothing connects it with the frame before
     seen: dict = field(default_factory=dict)  # outlines by what they belong to: a track's ID, or a series of boxes
 
@@ -239,7 +238,8 @@ class Privacy:
         self.views = tuple(views)
         # a face that has just been found is to show where it came from
         self._wait = config.lost_frames + SPEED_FRAMES if config.lost_frames else 0
-        self._held: list[Held] = []  # those that have gone out, as far back as they count, and those that wait
+        self._held: list[Held] = []  # of frames that have gone out, as far back as they count, and of those that wait
+        self._waiting: deque[tuple[Frame, tuple[FaceTrack, ...]]] = deque()
         self._gone = 0  # how many of them have gone out
         self._is_cut = CutDetector()
         self._boxes: dict[tuple, Box] = {}  # the newest of each series
@@ -278,13 +278,15 @@ class Privacy:
 
     def again(self, frame: Frame, faces: tuple[FaceTrack, ...]) -> Frame:
         """The frame that went out last, covered by the views that are on now."""
-        if self._last is None or self._last.index != frame.index:
+        last = self._last
+        if last is None or last.index != frame.index:
             if not self.active:
                 return frame
             self._add(frame, faces)
-            held = self._held.pop()
-            self._last, self.last_outlines = held.frame, list(held.seen.values())
-        return replace(self._last, image=covered(self._last.image, self.last_outlines, self.views))
+            self._waiting.pop()
+            self._last, self.last_outlines = frame, list(self._held.pop().seen.values())
+            last = frame
+        return replace(last, image=covered(last.image, self.last_outlines, self.views))
 
     def _add(self, frame: Frame, faces: tuple[FaceTrack, ...]) -> None:
         seen = {}
@@ -294,7 +296,8 @@ class Privacy:
                 seen[face.id] = outline
         if frame.still or frame.index % self._config.detect_every == 0:
             self._add_boxes(frame, faces, seen)
-        self._held.append(Held(frame, faces, self._is_cut(frame.image), seen))
+        self._held.append(Held(self._is_cut(frame.image), seen))
+        self._waiting.append((frame, faces))
 
     def _add_boxes(self, frame: Frame, faces: tuple[FaceTrack, ...], seen: dict) -> None:
         """The faces that are not tracked; each box goes on with the series of one that was near in the last search."""
@@ -320,10 +323,8 @@ class Privacy:
 
     def _next(self) -> tuple[Frame, tuple[FaceTrack, ...]]:
         """The next frame that has waited long enough."""
-        held = self._held[self._gone]
-        frame, faces = held.frame, held.faces
+        frame, faces = self._waiting.popleft()
         self._last, self.last_outlines = frame, self.outlines(self._gone)
-        held.frame, held.faces = None, ()
         self._gone += 1
         if self._gone > self._config.hold_frames + SPEED_FRAMES:
             self._held.pop(0)

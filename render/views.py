@@ -76,7 +76,7 @@ class Renderer:
 
     name: str
     covers_heads = True
-    avatar = AvatarConfig()
+    avatar: AvatarConfig = AvatarConfig()
 
     def __init__(self, geometry: Geometry, views: Sequence[str]):
         self.geometry = geometry
@@ -96,8 +96,9 @@ class Renderer:
                 raise RenderError(f"expected views of {', '.join(VIEWS)}; found {name}")
             if name == "uv" and name not in self.geometry.codes:
                 raise RenderError("view uv: expected a face model with a UV layout, found one without")
-            if VIEWS[name].prepare is not None:
-                VIEWS[name].prepare(self)
+            prepare = VIEWS[name].prepare
+            if prepare is not None:
+                prepare(self)
         self.views = tuple(views)
 
     @property
