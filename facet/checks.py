@@ -32,9 +32,9 @@ def check_outputs(args: argparse.Namespace) -> None:
     if args.calibration:
         load_calibration(args.calibration)
     if args.serve:
-        from facet.render.sinks.viewer.address import parse_address
+        from facet.render.sinks.viewer import address
 
-        parse_address(args.serve)
+        address.parse_address(args.serve)
     if args.log:
         log_format(args.log)
     if args.profile and not args.profile.lower().endswith(".json"):

@@ -61,8 +61,9 @@ def controlled(pairs: Pairs, controls: Controls) -> Pairs:
 
 def say_notes(session: Session) -> bool:
     """Pass on what commands did; True, as the session goes on."""
-    while session.controls.notes:
-        note = session.controls.notes.popleft()
+    controls = session.controls
+    while controls is not None and controls.notes:
+        note = controls.notes.popleft()
         for hear in session.hearers:
             hear(note)
     return True

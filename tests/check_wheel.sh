@@ -32,7 +32,7 @@ chmod -R a-w "$site/facet"
 chmod a+rx "$work"
 # who runs this as root can write what is read-only: nobody cannot, where nobody may start this Python
 as=
-if [ "$(id -u)" = 0 ] && setpriv --reuid=65534 --regid=65534 --clear-groups "$work/venv/bin/python" -c '' 2>/dev/null; then
+if [ "$(id -u)" = 0 ] && setpriv --reuid=65534 --regid=65534 --clear-groups env "$work/venv/bin/python" -c '' 2>/dev/null; then
     as="setpriv --reuid=65534 --regid=65534 --clear-groups"
     chown -R 65534:65534 "$work/run"
 fi

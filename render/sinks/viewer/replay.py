@@ -115,7 +115,7 @@ class Replay:
         """A face as it was logged, with the mean shape."""
         angles = [float(face["pose"][f"{name}_deg"]) for name in ("yaw", "pitch", "roll")]
         rotation = rotation_from_angles(*angles).astype(np.float32)
-        place = np.float32(face["pose"]["translation_px"])
+        place = np.array(face["pose"]["translation_px"], np.float32)
         pose = Pose(rotation, float(face["pose"]["scale_px_per_mm"]), place, *angles)
         weights = {str(name): float(weight) for name, weight in face.get("blendshapes", {}).items()}
         model, irises, distance = self._geometry.model, face.get("irises"), face.get("translation_mm")
@@ -132,9 +132,9 @@ class Replay:
             shape=np.zeros(model.shape_count if model is not None else 0, np.float32),
             expression=expression,
             pose=pose,
-            landmarks=np.float32(face["landmarks"]),
-            translation_mm=None if distance is None else np.float32(distance),
-            irises=None if irises is None or None in irises else np.float32(irises),
+            landmarks=np.array(face["landmarks"], np.float32),
+            translation_mm=None if distance is None else np.array(distance, np.float32),
+            irises=None if irises is None or None in irises else np.array(irises, np.float32),
             blendshapes=weights,
         )
 
