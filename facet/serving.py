@@ -40,12 +40,13 @@ def page_of(
 ) -> Output:
     """Serve the page of a run; frames go to it as to any other output."""
     tracker, renderer = session.tracker, session.renderer
+    geometry = geometry_of(tracker.mesh_model) if renderer is None else renderer.geometry
     logs = {args.log.name: lambda: log.written} if log and args.log.suffix == ENDING else {}
     viewer = Viewer(
         listener,
         parse_address(args.serve),
         token_of(parse_address(args.serve)),
-        renderer.geometry,
+        geometry,
         tracker.blendshape_names,
         name=session.source.name,
         mirror=args.webcam is not None and not args.no_mirror,
@@ -75,9 +76,10 @@ def serve_log(args: argparse.Namespace, config: AppConfig, say: Say, report: Say
             raise ConfigError(f"{option}: a log is shown in the page alone, {args.file} is one; leave {option} out")
     address, path = parse_address(args.serve), Path(args.file)
     with listen(address) as listener:
-        geometry = geometry_of(load_face_model(find_entry(config.regressor.mesh, "face_model").path))
+        model = load_face_model(find_entry(config.regressor.mesh, "face_model").path)
+        geometry = geometry_of(model)
         Replay(path, geometry)  # a file that is no log is reported at once
-        names = ArkitBlendshapes(geometry.model.expression_names).names
+        names = ArkitBlendshapes(model.expression_names).names
         logs = {path.name: lambda: path}
         with Viewer(listener, address, token_of(address), geometry, names, logs=logs, notify=report) as viewer:
             link = "&" if "?" in viewer.url else "?"

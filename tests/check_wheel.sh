@@ -38,12 +38,12 @@ if [ "$(id -u)" = 0 ] && setpriv --reuid=65534 --regid=65534 --clear-groups env 
 fi
 find "$site/facet" | sort >"$work/before"
 cd "$work/run"
-$as env -u HOME -u XDG_CACHE_HOME -u NUMBA_CACHE_DIR "$work/venv/bin/python" example.py >example.log
+$as env -u XDG_CACHE_HOME -u NUMBA_CACHE_DIR HOME=/proc/none "$work/venv/bin/python" example.py >example.log
 grep -q '^face 1: yaw' example.log || {
     echo "check_wheel: expected the README's example to print faces, found: $(head -3 example.log)" >&2
     exit 1
 }
-$as env -u HOME -u XDG_CACHE_HOME -u NUMBA_CACHE_DIR "$work/venv/bin/facet" -f samples/demo.mp4 --log x.jsonl --max-frames 30
+$as env -u XDG_CACHE_HOME -u NUMBA_CACHE_DIR HOME=/proc/none "$work/venv/bin/facet" -f samples/demo.mp4 --log x.jsonl --max-frames 30
 [ "$(grep -c '"id": *1,' x.jsonl)" -ge 25 ] || {
     echo "check_wheel: expected 30 frames with a face in the log, found $(grep -c '"id"' x.jsonl) of $(wc -l <x.jsonl)" >&2
     exit 1

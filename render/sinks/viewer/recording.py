@@ -110,8 +110,9 @@ class Recording:
 def _new_folder(parent: Path) -> Path:
     """Make a folder named after the time."""
     stem = f"facet-{time.strftime('%Y%m%d-%H%M%S')}"
-    for end in numbered_ends():
-        folder = parent / f"{stem}{end}"
+    ends = numbered_ends()
+    while True:
+        folder = parent / f"{stem}{next(ends)}"
         try:
             folder.mkdir()
         except FileExistsError:

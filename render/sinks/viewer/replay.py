@@ -146,8 +146,9 @@ class Replay:
             shown_s = self._shown.time_s if self._shown is not None else -np.inf
             if not time_s - FORWARD_S <= shown_s <= time_s + HALF_STEP_S:
                 self._seek(time_s)
-            while self._shown is not None and self._shown.time_s < time_s - HALF_STEP_S:
-                self._shown = next(self._video, None)
+            video = self._video
+            while video is not None and self._shown is not None and self._shown.time_s < time_s - HALF_STEP_S:
+                self._shown = next(video, None)
             return None if self._shown is None else self._shown.image
         except FaceTrackError:
             self._shown = None

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class Moment:
 class Page:
     """One page that is connected."""
 
-    socket: object
+    socket: Any  # aiohttp.web.WebSocketResponse
     with_image: bool
     in_flight: int = 0
     shown: Moment | None = None
@@ -177,18 +177,20 @@ class Viewer:
         recording = self._recording
         if recording is not None:
             recording.write(frame, faces)
-        if not self._watched:
+        loop = self._loop
+        if loop is None or not self._watched:
             return
         size_wh = frame.image.shape[1], frame.image.shape[0]
         moment = Moment(frame.index, frame.time_s, size_wh, faces, image, self._latency_ms(frame), self._rate.fps)
         with contextlib.suppress(RuntimeError):  # the server has ended
-            self._loop.call_soon_threadsafe(self._arrived, moment)
+            loop.call_soon_threadsafe(self._arrived, moment)
 
     def note(self, text: str) -> None:
         """Show a line of text in every page."""
-        if self._watched:
+        loop = self._loop
+        if loop is not None and self._watched:
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._send_all, {"note": text})
+                loop.call_soon_threadsafe(self._send_all, {"note": text})
 
     def _latency_ms(self, frame: Frame) -> float:
         """From the capture of a live frame, or from the decoding of a file's, until now."""
@@ -331,7 +333,7 @@ class Viewer:
 
     async def _read(self, call: Callable, *values):
         """The result of what reads files."""
-        return await self._loop.run_in_executor(self._reader, call, *values)
+        return await asyncio.get_running_loop().run_in_executor(self._reader, call, *values)
 
     def _replayable(self) -> dict[str, Callable[[], Path]]:
         """Logs by their name in a URL: those that were named, and those of the recordings."""
@@ -358,7 +360,7 @@ class Viewer:
         try:
             await connection.send_str(json.dumps({"hello": self._hello()}))
             await connection.send_str(json.dumps({"state": self._state_now()}))
-            feeding = self._loop.create_task(self._feed(page))
+            feeding = asyncio.get_running_loop().create_task(self._feed(page))
             async for message in connection:
                 if message.type is web.WSMsgType.TEXT:
                     await self._request(page, message.data)
@@ -380,7 +382,7 @@ class Viewer:
 
     def _arrived(self, moment: Moment) -> None:
         self._newest = moment
-        self._loop.create_task(self._wake())
+        asyncio.get_running_loop().create_task(self._wake())
 
     async def _wake(self) -> None:
         """Let the pages know that there is something new."""
@@ -394,7 +396,7 @@ class Viewer:
     def _send_all(self, what: dict) -> None:
         text = json.dumps(what)
         for page in list(self._pages):
-            self._loop.create_task(_sent(page.socket, text))
+            asyncio.get_running_loop().create_task(_sent(page.socket, text))
 
     async def _feed(self, page: Page) -> None:
         """Send the newest frame whenever the page has room for one."""
@@ -404,7 +406,7 @@ class Viewer:
                 async with self._fresh:
                     await self._fresh.wait_for(lambda: self._newest is not None and self._newest is not page.shown)
                 moment = page.shown = self._newest
-                if page.with_image and moment.image is None:  # drawn before the page was there
+                if moment is None or (page.with_image and moment.image is None):  # drawn before the page was there
                     continue
                 page.in_flight += 1
                 if page.in_flight >= IN_FLIGHT:
@@ -422,7 +424,7 @@ class Viewer:
         """The message of a frame, which is made once for all pages."""
         future = moment.messages.get(with_image)
         if future is None:
-            future = moment.messages[with_image] = self._loop.run_in_executor(
+            future = moment.messages[with_image] = asyncio.get_running_loop().run_in_executor(
                 self._encoder, self._packed, moment, with_image
             )
         return asyncio.shield(future)
@@ -439,7 +441,7 @@ class Viewer:
             "faces": [face_header(face) for face in moment.faces],
         }
         numbers = [face_numbers(face, self._blendshapes).tobytes() for face in moment.faces]
-        return packed(header, *numbers, encoded(moment.image) if with_image else b"")
+        return packed(header, *numbers, encoded(moment.image) if with_image and moment.image is not None else b"")
 
     async def _request(self, page: Page, text: str) -> None:
         """Do what a page asks for; what cannot be read is left out."""
@@ -491,8 +493,10 @@ class Viewer:
         if recording.trouble:
             self._notify(f"recording: {recording.trouble}")
         self._recording = None
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._refresh()))
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(lambda: loop.create_task(self._refresh()))
 
     async def _refresh(self) -> None:
         """Look anew for what can be downloaded and replayed."""
