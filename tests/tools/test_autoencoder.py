@@ -348,6 +348,8 @@ def test_from_a_folder_and_a_table_to_drawn_results(own_set, tmp_path, monkeypat
     assert "12 faces of 24 points, 2 of them held out" in capsys.readouterr().out
     table = samples.read(mine / "faces.npz")
     assert len(set(table["identity"][table["held_out"]]) & set(table["identity"][~table["held_out"]])) == 0
+    unlabelled = samples.Feed(recipe(), mine)(0)["images"]  # the autoencoder can learn from them, too
+    assert unlabelled.shape == (4, 32, 32, 3) and unlabelled.std() > 10
     small = [f"--set=net.{name}={value}" for name, value in (
         ("widths", [4, 8, 8, 16]), ("depths", [1, 0, 1]), ("reduced", 4), ("code", 8), ("decoder", [16, 12, 8, 8, 4]),
         ("points", 24),

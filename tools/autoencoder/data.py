@@ -110,7 +110,7 @@ def load(folder: Path, recipe: Recipe) -> Faces:
             f"{folder}: expected {recipe.net.points} points a face, found {points.shape[1]}; "
             f"use --set net.points={points.shape[1]}"
         )
-    images, placing = images_of(folder / "faces.u8", SIZE_PX), table.get("points", points)
+    images, placing = images_of(folder / "faces.u8", SIZE_PX), table.get("points", table["annotated"])
     group = table.get("group", np.full(count, ""))
     box = table.get("box", np.array([0.0, 0.0, 1.0]))
     return Faces(images, placing, points, weight, depth, table["held_out"], table["identity"], group, box)

@@ -130,6 +130,9 @@ class Autoencoder(nn.Module):
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))  # samples of `heads_first` so far
         for name, part in self.named_children():
             part.requires_grad_(name in self.trained)
+        if self.heads is not None:  # the points come from an earlier layer
+            for unused in (self.decoder.enlarge[MAP_LEVEL:], self.decoder.last):
+                unused.requires_grad_(False)
 
     def train(self, mode: bool = True):
         """Frozen parts keep the statistics of their batch norms, too."""
