@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs/few"), help="folder of the runs")
     parser.add_argument("--cut", type=Path, default=Path("runs/data"), help="what `tools.data.build faces` wrote")
     parser.add_argument("--train", action="store_true", help="train what is missing")
-    parser.add_argument("--numbers", type=int, nargs="+", default=NUMBERS, metavar="N", help="annotated photographs; 0: all")
+    parser.add_argument("--numbers", type=int, nargs="+", default=NUMBERS, metavar="N", help="of photographs; 0: all")
     parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=f"runs of each (default: {SEEDS})")
     parser.add_argument("--starts", nargs="+", choices=STARTS, default=list(STARTS), metavar="START")
     args = parser.parse_args(arguments)
