@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import numpy as np
 
@@ -43,7 +44,7 @@ PING_S = 10.0  # a page that does not reply within this time has gone
 LONGEST_REQUEST = 1 << 16  # bytes of what a page sends
 KEPT_RECORDINGS = 20  # that the page lists; older ones stay on the disk
 OPEN_REPLAYS = 4
-START_S, CLOSE_S = 30.0, 5.0
+START_S, CLOSE_S, GOING_AWAY_S = 30.0, 5.0, 0.5
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -254,9 +255,8 @@ class Viewer:
             await web.SockSite(runner, self._listener).start()
             self._started.set()
             await self._end.wait()
-            for page in list(self._pages):
-                with contextlib.suppress(Exception):
-                    await asyncio.wait_for(page.socket.close(code=1001), 0.5)
+            leaving = [asyncio.wait_for(page.socket.close(code=1001), GOING_AWAY_S) for page in self._pages]
+            await asyncio.gather(*leaving, return_exceptions=True)
         finally:
             await runner.cleanup()
             self._encoder.shutdown(cancel_futures=True)
@@ -298,7 +298,7 @@ class Viewer:
         for recording in self._recordings:
             for path in recording.files if recording.folder.name == folder else ():
                 if path.name == name:
-                    headers = {"Content-Disposition": f'attachment; filename="{folder}_{name}"'}
+                    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(f'{folder}_{name}')}"}
                     return self._web.FileResponse(path, headers=headers)
         raise self._web.HTTPNotFound()
 

@@ -3,6 +3,7 @@
 import uPlot from "./vendor/uPlot.esm.js";
 
 const SPAN_S = 10;
+const GAP_S = 2; // a longer jump, as in a log, begins new curves
 const COLOURS = ["#3987e5", "#e07b39", "#3aa655", "#b45fd1", "#d14b6a", "#8a8f2a"];
 export const MOST_CURVES = COLOURS.length;
 const ANGLES = ["yaw", "pitch", "roll"];
@@ -35,7 +36,7 @@ export class Curves {
 
   add(time, blendshapes, pose) {
     const last = this.times.at(-1);
-    if (last !== undefined && (time <= last || time - last > SPAN_S)) this.clear();
+    if (last !== undefined && (time <= last || time - last > GAP_S)) this.clear();
     this.times.push(time);
     this.rows.push({ blendshapes, pose });
     while (this.times[0] < time - SPAN_S) {

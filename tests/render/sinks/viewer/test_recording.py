@@ -97,7 +97,7 @@ def test_a_page_records_and_downloads(tmp_path):
         for file in made["files"]:
             status, headers, body = get(shown, f"/recordings/{name}/{file}")
             assert status == 200 and body == (tmp_path / name / file).read_bytes()
-            assert headers["content-disposition"] == f'attachment; filename="{name}_{file}"'
+            assert headers["content-disposition"] == f"attachment; filename*=UTF-8''{name}_{file}"
         assert get(shown, f"/recordings/{name}/other.glb")[0] == 404
         assert get(shown, f"/recordings/{name}/../{name}/log.jsonl")[0] == 404
         assert f"{name}/log.jsonl" in page.state["logs"]
