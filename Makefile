@@ -54,10 +54,10 @@ weights: setup
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tools/requirements.txt
 	mkdir -p $(SUCCESSORS) && cp weights/LICENSE.ict_facekit $(SUCCESSORS)
 	$(PYTHON) -m tools.face_model -o $(SUCCESSORS)/face_model.npz
-	$(PYTHON) -m tools.appearance -o $(SUCCESSORS)/appearance.npz
+	$(PYTHON) -m tools.thumbnail -o $(SUCCESSORS)/appearance.npz
 	test -e $(DATA)/faces.npz || $(PYTHON) -m tools.data.build faces --out $(DATA)
 	test -e $(DATA)/fits.npz || $(PYTHON) -m tools.data.build fits --out $(DATA)
-	$(PYTHON) -m tools.texture --data $(DATA) -o $(SUCCESSORS)/texture.npz
+	$(PYTHON) -m tools.albedo --data $(DATA) -o $(SUCCESSORS)/skin.npz
 	test -e $(DATA)/turned.npz || $(PYTHON) -m tools.data.build turned --out $(DATA)
 	test -e $(DATA)/rendered.npz || $(PYTHON) -m tools.data.build rendered --out $(DATA)
 	$(PYTHON) -m tools.train regressor_large_lids regressor_lids detector_end --data $(DATA) --export $(SUCCESSORS) $(FROM)

@@ -77,6 +77,8 @@ def open_session(
         renderer.avatar = config.avatar
         renderer.set_views(views)
         tracker.with_vertices = renderer.needs_vertices
+        if renderer.needs_light:
+            tracker.estimate_light()
     if args.output and renderer is not None:
         sink = parts.enter_context(open_sink(args.output, source, config.output, config.source.stall_s))
         outputs.append(picture_file(sink, renderer, source.still))
@@ -115,7 +117,13 @@ def open_session(
         outputs.append(page_of(session, args, listener, log, parts, say, report))
     if args.export:
         moving = not source.still and args.at is None
-        export = parts.enter_context(contextlib.closing(open_export(args.export, tracker, args.at, moving)))
+        albedo = config.export.skin == "albedo"
+        if albedo and moving:
+            raise ConfigError("export.skin=albedo: expected images, or --at N for a video, found neither")
+        if albedo:
+            tracker.estimate_light()
+        export = open_export(args.export, tracker, args.at, moving, albedo, report)
+        parts.enter_context(contextlib.closing(export))
         session.export = export
         outputs.append(Output(lambda frame, faces, picture: export.write(frame, faces), stage=None))
         if not (args.output or args.log or watched):
@@ -250,14 +258,16 @@ def senders_of(urls: list[str]) -> Iterator[Sender]:
             yield open_sender(url)
 
 
-def open_export(folder: Path, tracker: FaceTracker, at: int | None, moving: bool) -> MeshExport | AnimationExport:
+def open_export(
+    folder: Path, tracker: FaceTracker, at: int | None, moving: bool, albedo: bool, report: Say
+) -> MeshExport | AnimationExport:
     """The meshes of `--export`; what writes them is loaded when they are asked for."""
     from facet.render.geometry import geometry_of
     from facet.render.sinks.animation import AnimationExport
     from facet.render.sinks.export import MeshExport
 
     geometry = geometry_of(tracker.mesh_model)
-    return AnimationExport(folder, geometry) if moving else MeshExport(folder, geometry, at)
+    return AnimationExport(folder, geometry) if moving else MeshExport(folder, geometry, at, albedo, report)
 
 
 def build_tracker(config: AppConfig, stages: Stages, live: bool):
@@ -269,6 +279,7 @@ def build_tracker(config: AppConfig, stages: Stages, live: bool):
         config=config.tracker,
         smoothing=config.smoothing,
         camera=config.camera,
+        lighting=config.lighting,
         runtime=config.runtime,
         stages=stages,
         live=live,

@@ -94,6 +94,8 @@ def toggle_view(view: str, tracker: FaceTracker, renderer: Renderer, notify: Cal
     except RenderError as error:
         notify(str(error))
     tracker.with_vertices = renderer.needs_vertices
+    if renderer.needs_light:
+        tracker.estimate_light()
 
 
 def take_snapshot(window: Window, frame: Frame, notify: Callable[[str], None]) -> None:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from facet.detect import DetectorConfig
 from facet.render.avatar import AvatarConfig
 from facet.render.privacy import PrivacyConfig
 from facet.render.sinks.video import OutputConfig
+from facet.tracker.lighting import LightConfig
 from facet.tracker.loop import CameraConfig, RegressorConfig
 from facet.tracker.runtime import RuntimeConfig
 from facet.tracker.smoothing import SmoothingConfig
 from facet.tracker.sources.base import SourceConfig
 from facet.tracker.tracks import TrackerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ExportConfig:
+    """What meshes look like."""
+
+    skin: Annotated[str, "image: the colours of the image; albedo: skin with its light divided out"] = "image"
+
+    def __post_init__(self):
+        if self.skin not in ("image", "albedo"):
+            raise ValueError(f"skin must be image or albedo, got {self.skin}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +38,9 @@ class AppConfig:
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
+    lighting: LightConfig = field(default_factory=LightConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     avatar: AvatarConfig = field(default_factory=AvatarConfig)
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facet.render.geometry import Geometry, lit_colours, vertex_normals
+from facet.render.lit import lit_skin
 from facet.tracker.compiling import njit
 from facet.tracker.errors import RenderError
 from facet.tracker.pose import camera_scale, focal_px
@@ -98,6 +99,13 @@ def _opaque(bgr: np.ndarray) -> np.ndarray:
     return np.column_stack([np.rint(255 * bgr), np.full(len(bgr), 255)]).astype(np.uint8)
 
 
+def paint_lit(geometry: Geometry, triangles: np.ndarray, vertices: np.ndarray, track: FaceTrack) -> np.ndarray:
+    """The face's own skin under the light of the image."""
+    normals = np.empty_like(vertices)
+    vertex_normals(vertices, triangles, normals)
+    return lit_skin(geometry, normals, track)
+
+
 SURFACE_VIEWS: dict[str, SurfaceView] = {
     "mesh": SurfaceView(paint_skin),
     "wire": SurfaceView(paint_wire, wire=True),
@@ -105,6 +113,7 @@ SURFACE_VIEWS: dict[str, SurfaceView] = {
     "normals": SurfaceView(paint_normals),
     "pncc": SurfaceView(paint_pncc),
     "uv": SurfaceView(paint_uv),
+    "lit": SurfaceView(paint_lit),
 }
 
 

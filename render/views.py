@@ -40,6 +40,7 @@ VIEWS: dict[str, View] = {
     "normals": View("7"),
     "pncc": View("8"),
     "uv": View("9"),
+    "lit": View("0"),
     "gaze": View("g", strokes=gaze),
     "contours": View("o", strokes=contours),
     "blur": View("b", in_image=over_heads(blur)),
@@ -94,8 +95,8 @@ class Renderer:
         for name in views:
             if name not in VIEWS:
                 raise RenderError(f"expected views of {', '.join(VIEWS)}; found {name}")
-            if name == "uv" and name not in self.geometry.codes:
-                raise RenderError("view uv: expected a face model with a UV layout, found one without")
+            if name in ("uv", "lit") and "uv" not in self.geometry.codes:
+                raise RenderError(f"view {name}: expected a face model with a UV layout, found one without")
             prepare = VIEWS[name].prepare
             if prepare is not None:
                 prepare(self)
@@ -105,6 +106,11 @@ class Renderer:
     def needs_vertices(self) -> bool:
         """Whether the dense vertices of the faces are drawn at all."""
         return any(name in SURFACE_VIEWS for name in self.views)
+
+    @property
+    def needs_light(self) -> bool:
+        """Whether light and skin of the faces are drawn."""
+        return "lit" in self.views
 
     def draw(self, image: np.ndarray, tracks: Sequence[FaceTrack], in_place: bool = False) -> np.ndarray:
         """Draw the views of all faces over a picture.

@@ -212,3 +212,29 @@ def mirror_68() -> np.ndarray:
     groups = [range(16, -1, -1), range(26, 16, -1), range(27, 31), range(35, 30, -1), [45, 44, 43, 42, 47, 46]]
     groups += [[39, 38, 37, 36, 41, 40], range(54, 47, -1), range(59, 54, -1), range(64, 59, -1), [67, 66, 65]]
     return np.concatenate([np.array(list(group)) for group in groups])
+
+
+def light_and_skin(colours, harmonics, weights, mean, modes, skin_model, rounds):
+    """`LightEstimator.solve` in plain numpy: light (27,) and skin (K,)."""
+    from facet.tracker.lighting import EFFECTIVE_POINTS, OUTLIER
+
+    light, skin = skin_model.light_mean.astype(float), np.zeros(skin_model.count)
+    precision, noise = skin_model.light_precision.astype(float), skin_model.noise
+    trust = EFFECTIVE_POINTS / max(weights.sum(), EFFECTIVE_POINTS) / noise**2
+    for turn in range(rounds):
+        albedo = np.maximum(mean + modes @ skin, 0.01)
+        error = ((albedo * (harmonics @ light.reshape(3, 9).T) - colours) ** 2).mean(axis=1)
+        weighted = weights * trust / (1 + error / (OUTLIER * noise * 2 ** max(rounds - 3 - turn, 0)) ** 2) ** 2
+        hessian, right = precision.copy(), precision @ skin_model.light_mean
+        for c in range(3):
+            rows, place = albedo[:, c, None] * harmonics, slice(9 * c, 9 * c + 9)
+            hessian[place, place] += rows.T @ (weighted[:, None] * rows)
+            right[place] += rows.T @ (weighted * colours[:, c])
+        light = np.linalg.solve(hessian, right)
+        shading = np.maximum(harmonics @ light.reshape(3, 9).T, 0)
+        rows = (shading[..., None] * modes).reshape(-1, skin_model.count)
+        each = np.repeat(weighted, 3)[:, None]
+        rest = (colours - shading * mean).reshape(-1)
+        skin = np.linalg.solve(rows.T @ (each * rows) + np.eye(len(skin)), rows.T @ (each[:, 0] * rest))
+        skin = np.clip(skin, -4, 4)
+    return light, skin

@@ -36,7 +36,7 @@ PLAIN = skins.Paint()
 class Look:
     """What somebody looks like, and in which light; colours are BGR, 0 to 255."""
 
-    skin: np.ndarray  # (8,) weights of the texture's modes
+    skin: np.ndarray  # (K,) coefficients of the skin model
     tone: tuple = (1.0, 1.0, 1.0)  # factor on the skin
     paint: skins.Paint = PLAIN
     gloss: float = 14.0  # of the skin

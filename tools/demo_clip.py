@@ -68,7 +68,7 @@ def main() -> None:
     rng = np.random.default_rng(SEED)
     model = load_face_model(find_entry("weights/face_model.npz", "face_model").path)
     shape = (0.7 * rng.normal(size=model.shape_count)).astype(np.float32)
-    texture = load_arrays(find_entry("weights/texture.npz", "texture").path)
+    texture = load_arrays(find_entry("weights/skin.npz", "skin").path)
     actor = Actor(model, texture, shape, Look(skin=0.5 * rng.normal(size=len(texture["modes"]))))
     width, height = SIZE_WH[0] * FINER, SIZE_WH[1] * FINER
     photo = cv2.imread(str(sorted((material.folder() / "faces" / "photos" / "backgrounds").iterdir())[40]))

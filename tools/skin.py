@@ -138,8 +138,8 @@ def paint(model: MorphableModel, texture: dict[str, np.ndarray], modes: np.ndarr
 
     Parameters
     ----------
-    texture : the arrays of texture.npz
-    modes : (8,) weights of its modes
+    texture : the arrays of skin.npz
+    modes : (K,) weights of its modes
     tone : factors of blue, green and red
 
     Returns
@@ -151,7 +151,7 @@ def paint(model: MorphableModel, texture: dict[str, np.ndarray], modes: np.ndarr
     coarse = texture["mean"].astype(np.float32)
     coarse += cv2.resize(tint.astype(np.float32), coarse.shape[:2])
     # the hair of the brows is what is darker than the skin around it
-    plain = cv2.blur(coarse, (15, 15))
+    plain = cv2.blur(coarse, (2 * (len(coarse) // 34) + 1,) * 2)
     dark = cv2.resize(np.clip((plain - coarse).mean(axis=2) / 22, 0, 1), (SIDE_PX, SIDE_PX))
     skin = cv2.resize(np.maximum(coarse * np.float32(tone), 3), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC)
     grain = sum(_noise(rng, size) for size in GRAIN_PX) / len(GRAIN_PX)

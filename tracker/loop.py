@@ -16,6 +16,7 @@ from facet.tracker.appearance import mean_thumbnail
 from facet.tracker.blendshapes import BlendshapeReader
 from facet.tracker.cuts import CutDetector
 from facet.tracker.errors import ConfigError, ImageError
+from facet.tracker.lighting import LightConfig
 from facet.tracker.mirror import FIXED
 from facet.tracker.morphable import MorphableModel, load_face_model
 from facet.tracker.observing import Observer
@@ -90,6 +91,7 @@ class FaceTracker:
         stages: Stages | None = None,
         live: bool = False,
         aligner: Aligner | None = None,
+        lighting: LightConfig = LightConfig(),
     ):
         if live and smoothing.lookahead:
             raise ConfigError(
@@ -102,7 +104,9 @@ class FaceTracker:
         self._lookahead = smoothing.lookahead
         self._stages = stages or Stages()
         self._observer = Observer(regressor, model, config, self._stages)
-        self._publisher = Publisher(model, mesh_model or model, reader, smoothing, camera.fov_deg)
+        self._publisher = Publisher(
+            model, mesh_model or model, reader, smoothing, camera.fov_deg, lighting, self._stages
+        )
         self._waiting: deque[tuple[Frame, tuple[Sighting, ...]]] = deque()  # frames that wait for those after them
         self._beside = ThreadPoolExecutor(1, "facet-detector") if live else None
         self.detected = False  # whether the detector ran in the last step
@@ -166,6 +170,16 @@ class FaceTracker:
     @with_vertices.setter
     def with_vertices(self, value: bool) -> None:
         self._publisher.with_vertices = value
+
+    def estimate_light(self) -> None:
+        """From now on fill FaceTrack.appearance.
+
+        Raises
+        ------
+        WeightsError
+            If the skin model is missing or damaged, or the face model that is drawn has no UV layout.
+        """
+        self._publisher.estimate_light()
 
     def close(self) -> None:
         """End the threads."""

@@ -10,9 +10,11 @@ from facet.tracker.aligner import IRISES, Alignment, PointFilter, placed
 from facet.tracker.arkit import ArkitBlendshapes
 from facet.tracker.blendshapes import BlendshapeReader
 from facet.tracker.expression import ExpressionSolver
+from facet.tracker.lighting import LightConfig, LightEstimator, LightTrack, load_skin
 from facet.tracker.morphable import REBAKE_SHAPE, MorphableModel, project
 from facet.tracker.pose import translation_mm
 from facet.tracker.smoothing import FaceFilter, Sample, SmoothingConfig
+from facet.tracker.stages import Stages
 from facet.tracker.tracks import Observation, Slot
 from facet.tracker.types import FaceTrack, Frame, TrackState
 from facet.tracker.upstream.fitting import LandmarkFitter
@@ -51,6 +53,8 @@ class Publisher:
         reader: BlendshapeReader | None,
         smoothing: SmoothingConfig,
         fov_deg: float,
+        lighting: LightConfig,
+        stages: Stages,
     ):
         self.mesh_model = mesh_model
         self.blendshapes = ArkitBlendshapes(mesh_model.expression_names)
@@ -58,6 +62,15 @@ class Publisher:
         self._model, self._smoothing, self._fov_deg = model, smoothing, fov_deg
         self._solve = ExpressionSolver(model)
         self._reader = reader if mesh_model is model else None
+        self._lighting, self._stages = lighting, stages
+        self._light: LightEstimator | None = None
+        if lighting.enabled:
+            self.estimate_light()
+
+    def estimate_light(self) -> None:
+        """From now on fill `FaceTrack.appearance`."""
+        if self._light is None:
+            self._light = LightEstimator(self.mesh_model, load_skin())
 
     def sight(self, slot: Slot, frame: Frame) -> Sighting:
         """What is seen of a track in this frame, smoothed by what was seen before."""
@@ -110,6 +123,11 @@ class Publisher:
                 slot.neutral, slot.neutral_shape = self.mesh_model.bake(shape), shape
             vertices = self.mesh_model.vertices(shape, expression, slot.neutral)
             vertices = project(vertices, np.asarray(camera, np.float32))
+        appearance = None
+        if self._light is not None:
+            with self._stages("light"):
+                slot.light = slot.light or LightTrack(self._light, self._lighting.smoothing_s)
+                appearance = slot.light(frame.image, camera, shape, expression, frame.time_s)
         weights = expression
         if self._reader is not None:
             slot.reading = reading = slot.reading or self._reader.start()
@@ -135,6 +153,7 @@ class Publisher:
             translation_mm=translation_mm(camera, frame.image.shape[1::-1], self._fov_deg),
             blendshapes=self.blendshapes(weights),
             vertices=vertices,
+            appearance=appearance,
             heads=seen.heads,
             **precise,
         )

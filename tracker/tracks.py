@@ -15,6 +15,7 @@ from facet.tracker.appearance import Appearance
 from facet.tracker.blendshapes import Reading
 from facet.tracker.compiling import njit
 from facet.tracker.crop import extent
+from facet.tracker.lighting import LightTrack
 from facet.tracker.smoothing import FaceFilter
 from facet.tracker.types import Box, Pose, Roi, TrackState
 from facet.tracker.upstream.fitting import LandmarkFitter
@@ -45,7 +46,7 @@ class TrackerConfig:
     min_inside: Annotated[float, "share of the landmarks that must lie in the image, 0 to 1"] = 0.35
     max_resize: Annotated[float, "largest ratio of face sizes in successive frames"] = 1.6
     max_shape_energy: Annotated[float, "largest mean square of the shape coefficients, in standard deviations"] = 6.0
-    # calibrated by tools/appearance.py: 99 % of strangers stay below
+    # calibrated by tools/thumbnail.py: 99 % of strangers stay below
     same_person: Annotated[float, "similarity of thumbnails above which a returning face is the same, -1 to 1"] = 0.7
     same_place_person: Annotated[float, "the same for a face that returns where it was lost"] = 0.3
     sudden_change: Annotated[float, "a crop that is less similar to its track is checked by the detector"] = 0.2
@@ -127,6 +128,7 @@ class Slot:
     perhaps: Slot | None = None  # a lost face that this one may turn out to be
     reading: Reading | None = None  # of its blendshapes, where they are read
     fitter: LandmarkFitter | None = None  # of the face model that is drawn, where it is another one
+    light: LightTrack | None = None  # its light and skin, where they are estimated
     lost_s: float = 0.0
     verified_s: float = 0.0
 
@@ -238,7 +240,7 @@ class Tracks:
             self._slots.remove(slot)
             return
         slot.state, slot.lost_s = TrackState.LOST, time_s
-        slot.filter, slot.fitter, slot.perhaps, slot.good_frames = None, None, None, 0
+        slot.filter, slot.fitter, slot.perhaps, slot.light, slot.good_frames = None, None, None, None, 0
 
     def lose_all(self, time_s: float) -> None:
         for slot in self.active:

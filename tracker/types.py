@@ -18,10 +18,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from facet.tracker.errors import ImageError
+
+if TYPE_CHECKING:
+    from facet.tracker.lighting import FaceAppearance
 
 
 def _check(name: str, array: np.ndarray, shape: tuple) -> None:
@@ -160,6 +164,7 @@ class FaceTrack:
     landmark_visible: np.ndarray | None = None  # (68,) float32, probability that nothing hides it
     blendshapes: dict[str, float] = field(default_factory=dict)  # by ARKit's names, [0, 1]
     vertices: np.ndarray | None = None  # (N, 3) float32, image px; only when asked for
+    appearance: FaceAppearance | None = None  # light and skin; only when asked for
     heads: Mapping[str, np.ndarray] = field(default_factory=dict)  # the network's other heads by name, (n,) float32
     # the pose in the image where `pose` and `translation_mm` count from a centre that was set; None where none was
     uncentred: Pose | None = None

@@ -19,7 +19,7 @@ from facet.tracker.errors import WeightsError
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST_NAME = "manifest.toml"
-KINDS = ("regressor", "detector", "face_model", "texture", "appearance", "answers", "aligner", "autoencoder", "points")
+KINDS = ("regressor", "detector", "face_model", "skin", "appearance", "answers", "aligner", "autoencoder", "points")
 IMPORT_COMMAND = "python -m tools.import_3ddfa"
 
 

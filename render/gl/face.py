@@ -48,6 +48,7 @@ class PlacedFace:
     origin_mm: float  # depth of the model's origin
     depth: tuple[float, float]  # mm; all of the face lies between
     light: bool  # whether the light triangles do
+    track: FaceTrack
 
 
 class FaceShader:
@@ -126,6 +127,7 @@ class FaceShader:
             origin_mm=(float(track.model_to_image[2, 3]) - focal) / scale,
             depth=((low[2] - focal) / scale, (high[2] - focal) / scale),
             light=bool((high - low)[:2].max() < LIGHT_BELOW_PX),
+            track=track,
         )
 
     def _evaluate(self, neutral: Neutral, to_picture: np.ndarray, expression: np.ndarray) -> None:

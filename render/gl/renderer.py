@@ -12,6 +12,7 @@ from facet.render.camera import pixel_to_clip
 from facet.render.geometry import Geometry
 from facet.render.gl.context import gl_version, release_context
 from facet.render.gl.face import COLUMNS, FaceShader, PlacedFace, count_weights, number_texture, rings
+from facet.render.lit import FADE, appearance_of, vertex_albedo
 from facet.render.surface import (
     DEPTH_FAR_MM,
     DEPTH_MAP_ORIGIN,
@@ -25,15 +26,17 @@ from facet.render.surface import (
 )
 from facet.render.views import VIEWS, Renderer, overlay_segments
 from facet.tracker.errors import RenderError
+from facet.tracker.lighting import C0, C1, C2
 from facet.tracker.types import FaceTrack
 
 SHADERS = Path(__file__).parents[1] / "shaders"
 SAMPLES = 4
 LAYER_STEP_PX = 128  # the faces' layer grows in these steps
 MARGIN_MM = 1.0
-PAINTS = {"PAINT_SKIN": 0, "PAINT_DEPTH": 1, "PAINT_NORMALS": 2, "PAINT_CODE": 3}  # how the surface's shader colours
+# how the surface's shader colours
+PAINTS = {"PAINT_SKIN": 0, "PAINT_DEPTH": 1, "PAINT_NORMALS": 2, "PAINT_CODE": 3, "PAINT_LIT": 4}
 # of the views; the others show their code
-PAINT_OF = {"mesh": "PAINT_SKIN", "depth": "PAINT_DEPTH", "normals": "PAINT_NORMALS"}
+PAINT_OF = {"mesh": "PAINT_SKIN", "depth": "PAINT_DEPTH", "normals": "PAINT_NORMALS", "lit": "PAINT_LIT"}
 
 
 def load_program(
@@ -91,7 +94,8 @@ class GlRenderer(Renderer):
         steps = {"DEPTH_MAP_ORIGIN": float(DEPTH_MAP_ORIGIN), "DEPTH_MAP_PER_MM": DEPTH_MAP_PER_MM}
         deform = load_program(context, "deform", ["place"], COLUMNS=COLUMNS, WEIGHTS=count_weights(geometry))
         self._faces = FaceShader(context, deform, geometry)
-        self._surface = load_program(context, "surface", COLUMNS=COLUMNS, **depth, **PAINTS)
+        lit = {"FADE": FADE, "C0": C0, "C1": C1, "C2": C2}
+        self._surface = load_program(context, "surface", COLUMNS=COLUMNS, **depth, **PAINTS, **lit)
         self._wire = load_program(context, "wire", COLUMNS=COLUMNS)
         self._values = load_program(context, "values", COLUMNS=COLUMNS, **steps)
         self._background, self._composite = load_program(context, "picture"), load_program(context, "composite")
@@ -105,6 +109,7 @@ class GlRenderer(Renderer):
         for name, code in geometry.codes.items():
             painted[: len(code), :3], painted[:, 3] = code, 1
             colours[name] = context.buffer(painted.tobytes())
+        colours["lit"] = self._lit = context.buffer(painted.tobytes(), dynamic=True)  # of the face that is drawn
         self._filled, self._wired, self._rings = {}, {}, {}
         for light, triangles in ((False, geometry.triangles), (True, geometry.light_triangles)):
             triangles = triangles if len(triangles) else np.zeros((1, 3), np.int32)
@@ -206,7 +211,8 @@ class GlRenderer(Renderer):
         context.viewport = (0, 0, width, height)
         context.disable(moderngl.BLEND)
         context.enable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
-        program, code = self._wire if wire else self._surface, name if name in self.geometry.codes else ""
+        program = self._wire if wire else self._surface
+        code = name if name in self.geometry.codes or name == "lit" else ""
         program["pixel_to_clip"].write(pixel_to_clip(patch.rect, *_between(patch.surfaces)).T.tobytes())
         for face in patch.surfaces:
             light = face.light or wire
@@ -215,6 +221,8 @@ class GlRenderer(Renderer):
                 self._rings[light].use(1)
                 program["px_per_mm"].value, program["origin_mm"].value = face.scale_px_per_mm, face.origin_mm
                 program["paint"].value = PAINTS[PAINT_OF.get(name, "PAINT_CODE")]
+                if name == "lit":
+                    self._fill_lit(face.track)
             (self._wired[light] if wire else self._filled[code, light]).render(moderngl.TRIANGLES)
         self._picture_fbo.use()
         context.viewport = (x0, y0, width, height)
@@ -225,6 +233,14 @@ class GlRenderer(Renderer):
         self._composite["origin"].value = x0, y0
         self._over.render(moderngl.TRIANGLES, vertices=3)
         context.viewport = (0, 0, *self.picture.size)
+
+    def _fill_lit(self, track: FaceTrack) -> None:
+        """Skin and light of the face that is drawn next."""
+        light, skin = appearance_of(track)
+        albedo = vertex_albedo(self.geometry, skin)
+        self._lit.orphan()
+        self._lit.write(np.column_stack([albedo, self.geometry.opacity]).astype(np.float32).tobytes())
+        self._surface["harmonics"].write(np.ascontiguousarray(light.harmonics[::-1].T, np.float32).tobytes())
 
     def _draw_strokes(self, segments: np.ndarray, size_wh: tuple[int, int]) -> None:
         if not len(segments):

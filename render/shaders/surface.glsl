@@ -6,6 +6,7 @@ uniform isampler2D rings;    // the triangles around a vertex, by their other co
 uniform float px_per_mm;
 uniform float origin_mm;     // depth of the model's origin
 uniform int paint;
+uniform vec3 harmonics[9];   // of the light, BGR
 in vec4 in_albedo;  // BGR, opacity; or a code, 1
 in ivec2 in_span;   // of this vertex in `rings`
 centroid out vec4 colour;
@@ -33,11 +34,23 @@ vec4 skin(vec3 normal) {
     return vec4(min(light * in_albedo.rgb + shine, 1.0) * alpha, alpha);
 }
 
+// as tracker/lighting.py, basis; y up
+vec4 lit(vec3 normal) {
+    float x = normal.x, y = -normal.y, z = normal.z;
+    vec3 shade = C0 * harmonics[0] - C1 * y * harmonics[1] + C1 * z * harmonics[2] - C1 * x * harmonics[3]
+        + C2 * (x * y * harmonics[4] - y * z * harmonics[5] + 0.5 / sqrt(3.0) * (3.0 * z * z - 1.0) * harmonics[6]
+                - x * z * harmonics[7] + 0.5 * (x * x - y * y) * harmonics[8]);
+    float alpha = in_albedo.a * clamp(z / FADE, 0.0, 1.0);
+    return vec4(clamp(in_albedo.rgb * max(shade, 0.0), 0.0, 1.0) * alpha, alpha);
+}
+
 void main() {
     vec3 here = position(gl_VertexID);
     gl_Position = pixel_to_clip * vec4(here, 1.0);
     if (paint == PAINT_SKIN) {
         colour = skin(normal_at(here));
+    } else if (paint == PAINT_LIT) {
+        colour = lit(normal_at(here));
     } else if (paint == PAINT_DEPTH) {
         float nearer = (here.z - origin_mm - DEPTH_FAR_MM) / (DEPTH_NEAR_MM - DEPTH_FAR_MM);
         colour = vec4(vec3(clamp(40.0 + 215.0 * nearer, 40.0, 255.0) / 255.0), 1.0);

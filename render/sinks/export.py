@@ -5,21 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from facet.render.geometry import Geometry, vertex_normals
 from facet.render.sinks.mesh_files import Head, file_names, write_head
+from facet.render.skin_texture import albedo_texture
 from facet.render.unwrap import seen_share, skin_triangles, texture, vertex_colours
 from facet.tracker.arkit import ArkitBlendshapes
 from facet.tracker.errors import RenderError, SinkError
 from facet.tracker.files import file_name, numbered_ends, same_file
+from facet.tracker.lighting import Light, sampled, turned_light
 from facet.tracker.morphable import MorphableModel, project
 from facet.tracker.pose import camera_scale
 from facet.tracker.types import FaceTrack, Frame
 
+UNKNOWN_LIGHT = "the light on this face is unknown, as it is too dark, too bright or too small"
 LONGEST_END = "_99999.obj"  # the number of the face and the ending
 
 
@@ -33,6 +36,8 @@ class MeshExport:
     folder : made where absent
     geometry : of the face model that the tracker draws
     frame_index : of a video, the frame whose faces are written; None writes those of every picture
+    albedo : write skin with the light divided out, and the light beside it
+    notify : gets a line about a face whose light is unknown
 
     Attributes
     ----------
@@ -47,9 +52,17 @@ class MeshExport:
         Where the folder cannot be made.
     """
 
-    def __init__(self, folder: Path, geometry: Geometry, frame_index: int | None):
+    def __init__(
+        self,
+        folder: Path,
+        geometry: Geometry,
+        frame_index: int | None,
+        albedo: bool = False,
+        notify: Callable[[str], None] = lambda text: None,
+    ):
         self.folder, self.heads, self.done = folder, 0, False
         self._geometry, self._frame_index = geometry, frame_index
+        self._albedo, self._notify = albedo, notify
         self._taken: set[str] = set()
         self._made = make_folder(folder, geometry)
 
@@ -75,7 +88,10 @@ class MeshExport:
         self._taken.add(picture.lower())
         for head, face in zip(heads, faces, strict=True):
             try:
-                write_head(head_of(frame.image, face, self._geometry), self.folder, head)
+                made = head_of(frame.image, face, self._geometry, self._albedo)
+                write_head(made, self.folder, head)
+                if self._albedo and made.light is None:
+                    self._notify(f"{head}: {UNKNOWN_LIGHT}; exported with the image's colours")
             except FileExistsError as error:
                 raise SinkError(f"{self.folder / head}.*: exists, and is not replaced; remove it first") from error
             self.heads += 1
@@ -133,27 +149,65 @@ def export_targets(folder: Path, sources: Iterable[str], frame_index: int | None
     return [path for path, match in found if match and match[1].lower() in taken]
 
 
-def head_of(image: np.ndarray, face: FaceTrack, geometry: Geometry) -> Head:
-    """A tracked face as a mesh with the colours that a picture, (H, W, 3) uint8 BGR, shows of it."""
+def head_of(
+    image: np.ndarray, face: FaceTrack, geometry: Geometry, albedo: bool = False, mask: np.ndarray | None = None
+) -> Head:
+    """A tracked face as a mesh with the colours that an image shows of it.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8, BGR
+    albedo : divide the light out, where it is known; the head then has the light beside its texture
+    mask : (H, W) float32, probability that a pixel shows the face; only the albedo is kept clear of the rest
+    """
     model = model_of(geometry)
     neutral = model.bake(face.shape)
     vertices = model.vertices(face.shape, face.expression, neutral)
     placed = project(vertices, np.ascontiguousarray(face.model_to_image, np.float32))
-    image, placed = around(image, placed)
+    whole, (image, placed) = placed, around(image, placed)
     seen = seen_share(placed, geometry.triangles, camera_scale(face.model_to_image))
     textured = skin_triangles(geometry)
+    light = face.appearance.light if albedo and face.appearance is not None and textured.any() else None
+    part, shown = None, seen
+    if light is not None and mask is not None:
+        left, top = np.rint(whole[0, :2] - placed[0, :2]).astype(int)
+        part = mask[top : top + len(image), left : left + image.shape[1]]
+        # eyes behind glasses, a mouth behind a hand: not what lies before them
+        column, row = np.clip(placed[:, :2].astype(int), 0, (image.shape[1] - 1, image.shape[0] - 1)).T
+        shown = seen * (part[row, column] > 0.5)
+    colours = vertex_colours(image, placed, shown, geometry.albedo)
+    skin = None
+    if light is not None:
+        skin = albedo_texture(image, placed, geometry, seen, light, face.appearance.skin, part)
+        colours = unlit(colours, placed, geometry, light, skin)
+        light = turned_light(light, face.pose.rotation.T)
+    elif textured.any():
+        skin = texture(image, placed, geometry, seen)
     return Head(
         neutral=neutral,
         vertices=vertices,
         neutral_normals=_normals(neutral, geometry.triangles),
         normals=_normals(vertices, geometry.triangles),
-        colours=vertex_colours(image, placed, seen, geometry.albedo),
+        colours=colours,
         triangles=geometry.triangles,
         textured=textured,
         uv=model.uv,
-        texture=texture(image, placed, geometry, seen) if textured.any() else None,
+        texture=skin,
+        light=light,
         blendshapes=_blendshapes(model, face),
     )
+
+
+def unlit(
+    colours: np.ndarray, placed: np.ndarray, geometry: Geometry, light: Light, skin: np.ndarray
+) -> np.ndarray:
+    """Colours at the vertices, (N, 3) uint8 BGR, with the light divided out; of skin those of the albedo texture."""
+    normals = np.empty_like(placed)
+    vertex_normals(placed, geometry.triangles, normals)
+    shading = np.maximum(light.shading(normals * np.float32([1, -1, 1]))[:, ::-1], 0.3)
+    uv = geometry.codes["uv"][:, :0:-1]
+    plain = np.clip(colours / shading, 0, 255)
+    return np.rint(np.where(uv.any(axis=1)[:, None], sampled(skin, uv), plain)).astype(np.uint8)
 
 
 def _normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:

@@ -13,12 +13,14 @@ import cv2
 import numpy as np
 
 from facet.tracker.files import new_file
+from facet.tracker.lighting import Light
 
 FLOAT, UINT32, UINT8 = 5126, 5125, 5121  # glTF's component types
 VERTICES, INDICES = 34962, 34963  # and what a buffer is for
 MM_PER_M = 1000.0
 TIME, TRANSLATION, ROTATION, WEIGHTS = slice(0, 1), slice(1, 4), slice(4, 8), slice(8, None)  # columns of a key
 KEYS_AT_ONCE = 4096
+LIGHTS, GAMMA = "KHR_lights_punctual", 2.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +38,7 @@ class Head:
     texture: np.ndarray | None  # (S, S, 3) uint8, BGR
     blendshapes: dict[str, tuple[float, np.ndarray, np.ndarray]] = field(default_factory=dict)
     # ARKit's name -> weight, vertices (M,) ascending, offsets (M, 3) float32, mm
+    light: Light | None = None  # on the head, model axes; the colours are then those under white light
 
 
 def ply(head: Head) -> bytes:
@@ -174,7 +177,30 @@ def _scene(head: Head, name: str) -> tuple[_Buffers, dict]:
         view = file.view(cv2.imencode(".png", head.texture)[1].tobytes())
         materials[0]["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
         scene |= {"images": [{"bufferView": view, "mimeType": "image/png"}], "textures": [{"source": 0}]}
+    if head.light is not None:
+        _add_light(scene, head.light)
     return file, scene
+
+
+def _add_light(scene: dict, light: Light) -> None:
+    """The main direction as a lamp that programs read; all 27 numbers, which none does, beside it.
+
+    A lamp of glTF shines along its node's -z, in lux: a white surface that faces pi lux is white. What comes from all
+    other sides has no place there.
+    """
+    x, y, z = light.direction
+    # the shortest turn of +z to where the light comes from
+    turn = np.array([-y, x, 0.0, 1 + z]) if z > -0.9999 else np.array([1.0, 0, 0, 0])
+    turn /= np.linalg.norm(turn)
+    colour = np.clip(light.tint / light.tint.max(), 0, 1) ** GAMMA
+    lux = float(np.pi * max(light.intensity, 0.0) ** GAMMA)
+    lamp = {"type": "directional", "name": "main light", "color": colour.round(4).tolist(), "intensity": round(lux, 4)}
+    scene["extensionsUsed"] = [LIGHTS]
+    scene["extensions"] = {LIGHTS: {"lights": [lamp]}}
+    node = {"name": "main light", "rotation": turn.round(6).tolist(), "extensions": {LIGHTS: {"light": 0}}}
+    numbers = light.harmonics.ravel().astype(float).round(5).tolist()
+    scene["nodes"].append(node | {"extras": {"sh": numbers}})
+    scene["scenes"][0]["nodes"].append(len(scene["nodes"]) - 1)
 
 
 def _linear(srgb: np.ndarray) -> np.ndarray:

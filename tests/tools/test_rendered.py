@@ -59,7 +59,7 @@ def test_the_camera_says_how_the_head_is_turned(people):
 
 def test_a_dark_spot_of_the_texture_appears_where_the_model_says(model):
     """The pupils are drawn where the vertices of the pupils are."""
-    texture = dict(np.load(ROOT / "weights" / "texture.npz"))
+    texture = dict(np.load(ROOT / "weights" / "skin.npz"))
     actor = Actor(model, texture, np.zeros(model.shape_count, np.float32), Look(skin=np.zeros(len(texture["modes"]))))
     camera = np.float32([[3, 0, 0, 300], [0, -3, 0, 300], [0, 0, 3, 0]])
     expression = np.zeros(model.expression_count, np.float32)
@@ -119,7 +119,7 @@ def test_lenses_close_the_frames():
 
 def mouth_of(model, moves, **more):
     """How many px of somebody's mouth, 4 a mm, show lit teeth, and how many show flesh."""
-    texture = dict(np.load(ROOT / "weights" / "texture.npz"))
+    texture = dict(np.load(ROOT / "weights" / "skin.npz"))
     look = Look(np.zeros(len(texture["modes"])), tooth_bgr=(250, 0, 0), mouth_bgr=(0, 100, 0), **more)
     expression = np.zeros(model.expression_count, np.float32)
     for name, weight in moves.items():
@@ -236,7 +236,7 @@ def test_the_visible_face_is_what_the_drawing_shows(people, model):
 
 def test_glasses_and_the_head_itself_hide_vertices(model):
     still = np.zeros(model.expression_count, np.float32)
-    texture = dict(np.load(ROOT / "weights" / "texture.npz"))
+    texture = dict(np.load(ROOT / "weights" / "skin.npz"))
     shape, ground = np.zeros(model.shape_count, np.float32), np.zeros((200, 200, 3), np.uint8)
     camera = np.array([[0.6, 0, 0, 100], [0, -0.6, 0, 100], [0, 0, 0.6, 0.0]])
     iris = int(np.flatnonzero(model.region == model.region_names.index("iris"))[0])

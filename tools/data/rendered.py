@@ -263,7 +263,7 @@ def faces(
     """
     rng = np.random.default_rng(seed)
     model = load_face_model(find_entry("weights/face_model.npz", "face_model").path)
-    texture = load_arrays(find_entry("weights/texture.npz", "texture").path)
+    texture = load_arrays(find_entry("weights/skin.npz", "skin").path)
     names = list(model.expression_names)
     for _ in range(count):
         shape = (SHAPE_STD * rng.normal(size=model.shape_count)).astype(np.float32)

@@ -51,6 +51,10 @@ class Person:
     def look(self) -> Look:
         return self._actor.look
 
+    def shading(self, normals: np.ndarray) -> np.ndarray:
+        """Light (n, 3), R, G, B, that unit normals (n, 3) receive; view axes, y up."""
+        return self._actor.shade(normals * (1, -1, 1))[:, ::-1]
+
     def shot(
         self, yaw_deg: float, pitch_deg: float, roll_deg: float, expression: np.ndarray, face_px: float = FACE_PX
     ) -> Shot:
@@ -74,7 +78,7 @@ class Person:
 def cast(count: int, seed: int = SEED) -> tuple[MorphableModel, Iterator[Person]]:
     """The face model, and people, one by one."""
     model = load_face_model(find_entry("weights/face_model.npz", "face_model").path)
-    texture = load_arrays(find_entry("weights/texture.npz", "texture").path)
+    texture = load_arrays(find_entry("weights/skin.npz", "skin").path)
     rng = np.random.default_rng(seed)
     return model, (Person(model, texture, rng) for _ in range(count))
 

@@ -182,7 +182,7 @@ class Stage:
         from tools.actor import Actor, Look
 
         model = load_face_model(find_entry("weights/face_model.npz", "face_model").path)
-        texture, rng = load_arrays(find_entry("weights/texture.npz", "texture").path), np.random.default_rng(4)
+        texture, rng = load_arrays(find_entry("weights/skin.npz", "skin").path), np.random.default_rng(4)
         shape = (0.7 * rng.normal(size=model.shape_count)).astype(np.float32)
         actor = Actor(model, texture, shape, Look(skin=0.5 * rng.normal(size=len(texture["modes"]))))
         still = np.zeros(len(model.expression_names), np.float32)

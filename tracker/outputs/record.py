@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from facet.tracker.lighting import Light
 from facet.tracker.types import FaceTrack, Frame, Pose
 
 PRECISION = ("landmark_spread_px", "landmark_visible")
-LOG_ONLY = (*PRECISION, "pose_in_image")  # tables do not hold these
+LOG_ONLY = (*PRECISION, "pose_in_image", "light", "identity")  # tables do not hold these
 BOX, AXES = ("x0", "y0", "x1", "y1"), ("x", "y", "z")
 
 
@@ -37,6 +38,7 @@ def _face_record(face: FaceTrack) -> dict:
         "landmarks": face.landmarks.astype(float).round(3).tolist(),
         "irises": None if face.irises is None else face.irises.astype(float).round(3).tolist(),
         **_precision(face),
+        **_appearance(face),
         "blendshapes": {name: round(weight, 4) for name, weight in face.blendshapes.items()},
     }
 
@@ -58,6 +60,30 @@ def _precision(face: FaceTrack) -> dict:
         name: value.astype(float).round(3).tolist()
         for name, value in zip(PRECISION, values, strict=True)
         if value is not None
+    }
+
+
+def _appearance(face: FaceTrack) -> dict:
+    """Light and identity, where they are estimated; null where the light cannot be known."""
+    if face.appearance is None:
+        return {}
+    light, skin = face.appearance.light, face.appearance.skin
+    return {
+        "light": None if light is None else light_record(light),
+        "identity": {
+            "shape": face.shape.astype(float).round(4).tolist(),
+            "skin": None if skin is None else skin.astype(float).round(4).tolist(),
+        },
+    }
+
+
+def light_record(light: Light) -> dict:
+    """Light, ready for JSON; see docs/appearance.md."""
+    return {
+        "sh": light.harmonics.ravel().astype(float).round(5).tolist(),
+        "direction": light.direction.round(4).tolist(),
+        "intensity": round(light.intensity, 4),
+        "tint": light.tint.round(4).tolist(),
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from facet.tracker.errors import ConfigError, SinkError
+from facet.tracker.lighting import FaceAppearance, Light
 from facet.tracker.outputs.logs import LOGS, open_log
 from facet.tracker.outputs.record import columns, frame_record, rows
 from facet.tracker.outputs.record_log import TextTable
@@ -248,3 +249,21 @@ def test_two_outputs_that_fail_are_both_reported(tmp_path, monkeypatch, written)
         expected += f"; {refused}; {kept} holds the complete file"
     assert str(caught.value) == expected
     assert len(list(tmp_path.iterdir())) == written
+
+
+def test_light_and_identity_are_logged_where_they_are_estimated_and_tables_leave_them_out():
+    harmonics = np.arange(27, dtype=np.float32).reshape(3, 9) / 100
+    track = replace(place(HEAD), shape=np.float32([0.5, -1]), blendshapes=dict.fromkeys(NAMES, 0.5))
+    known = replace(track, appearance=FaceAppearance(Light(harmonics), np.float32([0.25, 0, -2])))
+    unknown = replace(track, appearance=FaceAppearance(None, None))
+    frame = Frame(0, 0.0, np.zeros((30, 40, 3), np.uint8))
+    record = json.loads(json.dumps(frame_record(frame, (known, unknown, track))))
+    lit, dark, plain = record["faces"]
+    np.testing.assert_allclose(lit["light"]["sh"], np.arange(27) / 100, atol=1e-5)
+    assert np.linalg.norm(lit["light"]["direction"]) == pytest.approx(1, abs=1e-3)
+    assert set(lit["light"]) == {"sh", "direction", "intensity", "tint"}
+    assert lit["identity"] == {"shape": [0.5, -1], "skin": [0.25, 0, -2]}
+    assert dark["light"] is None and dark["identity"] == {"shape": [0.5, -1], "skin": None}
+    assert "light" not in plain and "identity" not in plain
+    for row in rows(record):
+        assert set(row) <= set(columns(NAMES))

@@ -1,6 +1,6 @@
 """Compute the average face thumbnail (weights/appearance.npz) and tell how well thumbnails tell people apart.
 
-python -m tools.appearance [-o weights/appearance.npz]
+python -m tools.thumbnail [-o weights/appearance.npz]
 
 Half of the people of the keypoints photographs make the average; the figures come from the other half.
 """
@@ -24,7 +24,7 @@ from tools.manifest import describe, update_manifest
 FACES = Path(os.environ.get("FACET_MATERIAL", "../shared")) / "faces"
 LANDMARK_SCALE = 1.42
 CROP_PX = 112
-PROVENANCE = "average of {people} people's photographs, 8 x 8 px; tools/appearance.py"
+PROVENANCE = "average of {people} people's photographs, 8 x 8 px; tools/thumbnail.py"
 
 
 def load_thumbnails(photos_each: int = 8) -> dict[str, list[np.ndarray]]:
