@@ -57,6 +57,7 @@ def controlled(pairs: Pairs, controls: Controls) -> Pairs:
     """The frames of a session, each with its faces as they go out."""
     for frame, faces in pairs:
         yield frame, controls(faces, frame.time_s)
+        frame = faces = None  # a large image is freed before the next one is read
 
 
 def say_notes(session: Session) -> bool:

@@ -56,6 +56,8 @@ class Avatar:
         self._first = first
         self._welded = np.ascontiguousarray(self._weld.reshape(-1)[mesh.triangles], np.int32)
         self.width_mm = float(np.ptp(self._neutral[:, 0]))
+        # the kernel is compiled, or loaded, now and not in the first frame
+        self._rasterise(np.zeros((len(mesh.vertices), 3), np.float32), np.zeros_like(mesh.colours), (0, 0))
 
     def _moving(self, name: str) -> np.ndarray:
         """The vertices that a blendshape is about."""
@@ -91,18 +93,20 @@ class Avatar:
         right, bottom = min(int(x1), image.shape[1]), min(int(y1), image.shape[0])
         if left >= right or top >= bottom or max(x1 - x0, y1 - y0) > LARGEST_PX:
             return
-        mesh = self._mesh
-        colours = mesh.colours * self._light(points)[:, None]
+        colours = self._mesh.colours * self._light(points)[:, None]
         samples = (points - np.array([left, top, 0], np.float32)) * np.array([SAMPLES, SAMPLES, 1], np.float32)
-        size = SAMPLES * (bottom - top), SAMPLES * (right - left)
-        depth, target = np.full(size, -np.inf, np.float32), np.zeros((*size, 4), np.uint8)
-        rasterise_textured(
-            samples, mesh.triangles, colours.astype(np.float32), mesh.uv, mesh.texture, mesh.textures, depth, target
-        )
+        target = self._rasterise(samples, colours, (SAMPLES * (bottom - top), SAMPLES * (right - left)))
         small = cv2.resize(target, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
         part = image[top:bottom, left:right]
         # samples without a triangle are black: colours are times alpha already
         part[:] = small[..., :3] + (part.astype(np.uint16) * (255 - small[..., 3:]) // 255).astype(np.uint8)
+
+    def _rasterise(self, samples: np.ndarray, colours: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """The head in samples, (*size, 4) uint8, by its vertices there and their colours, (N, 3) float32 each."""
+        mesh, depth, target = self._mesh, np.full(size, -np.inf, np.float32), np.zeros((*size, 4), np.uint8)
+        colours = colours.astype(np.float32)
+        rasterise_textured(samples, mesh.triangles, colours, mesh.uv, mesh.texture, mesh.textures, depth, target)
+        return target
 
     def _light(self, points: np.ndarray) -> np.ndarray:
         """(N,) float32 of light on vertices in image px: a key from above left, and the sky."""

@@ -255,18 +255,18 @@ class Privacy:
     def __call__(self, pairs: Iterable[tuple[Frame, tuple[FaceTrack, ...]]]) -> Iterator[tuple[Frame, tuple]]:
         """The frames of a session with their faces, in order, heads covered; some come later than they went in."""
         for frame, faces in pairs:
-            if not self.active:
+            if self.active:
+                if frame.first:
+                    yield from self.flush()
+                self._add(frame, faces)
+                if frame.still:
+                    yield from self.flush()
+                elif len(self._held) - self._gone > self._wait:
+                    yield self._next()
+            else:
                 yield from self.flush()
-                self._last = None
                 yield frame, faces
-                continue
-            if frame.first:
-                yield from self.flush()
-            self._add(frame, faces)
-            if frame.still:
-                yield from self.flush()
-            elif len(self._held) - self._gone > self._wait:
-                yield self._next()
+            frame = faces = self._last = None  # a large image is freed before the next one is read
         yield from self.flush()
 
     def flush(self) -> Iterator[tuple[Frame, tuple]]:

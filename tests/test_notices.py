@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -136,6 +138,44 @@ def test_an_image_says_how_to_go_on(monkeypatch):
     window = Window([], ["space"])
     assert keys.handle_keys(window, None, None, source(still=True), FRAME)
     assert window.shown == ["space: next image"] and window.status == ""
+
+
+class Renderer:
+    """Keeps the views that are on."""
+
+    def __init__(self):
+        self.views, self.needs_vertices = ("mesh",), True
+
+    def set_views(self, views):
+        self.views = views
+
+
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.key])
+def test_the_key_of_a_command_posts_it(name):
+    posted = []
+    controls = SimpleNamespace(post=posted.append, notes=deque(["done"]))
+    window = Window([COMMANDS[name].key])
+    assert keys.handle_keys(window, None, None, source(), FRAME, controls=controls)
+    assert posted == [name] and window.notes == ["done"]
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_the_key_of_a_view_switches_it_for_the_renderer_and_what_covers_heads(name):
+    renderer, privacy, tracker = Renderer(), SimpleNamespace(views=()), SimpleNamespace()
+    keys.handle_keys(Window([VIEWS[name].key]), tracker, renderer, source(), FRAME, privacy=privacy)
+    assert (name in renderer.views) == (name != "mesh") and privacy.views == renderer.views
+
+
+def test_commands_are_obeyed_in_a_pause_and_views_that_cover_heads_change_the_image_shown(monkeypatch):
+    monkeypatch.setattr("facet.keys.time.sleep", lambda seconds: None)
+    called, shown = [], []
+    controls = SimpleNamespace(post=called.append, notes=deque(), drain=lambda: called.append("drain"))
+    privacy = SimpleNamespace(views=(), again=lambda frame, faces: replace(frame, image=255 - frame.image))
+    window = Window(["space"], [COMMANDS["centre"].key, VIEWS["blur"].key], ["space"])
+    window.show_again = lambda changed: shown.append(changed(FRAME.image, ()))
+    keys.handle_keys(window, SimpleNamespace(), Renderer(), source(), FRAME, controls=controls, privacy=privacy)
+    assert called[:3] == ["drain", "centre", "drain"]
+    np.testing.assert_array_equal(shown, [255 - FRAME.image])
 
 
 def test_a_snapshot_is_shown(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 FILES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 PAGES = {path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in FILES}
-NAMES = ("usage", "formats", "avatars", "research", "vfx", "viewer")
+NAMES = ("usage", "formats", "avatars", "research", "vfx", "viewer", "controls", "privacy-views")
 PROGRAM_PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 ABOUT_THE_PROGRAM = [PAGES[Path(page)] for page in PROGRAM_PAGES]
 EXAMPLES = [(page, code) for page, text in PAGES.items() for code in re.findall(r"```python\n(.*?)```", text, re.S)]

@@ -64,7 +64,7 @@ def test_the_two_agree_on_several_faces(open_gl):
     assert iou >= 0.99 and mean <= 2 and share >= 0.99
 
 
-@pytest.mark.parametrize("view", [view for view in VIEWS if view in ("axes", "box", "landmarks")])
+@pytest.mark.parametrize("view", [view for view in VIEWS if VIEWS[view].strokes is not None])
 def test_the_two_agree_on_strokes(open_gl, view):
     head = egg()
     geometry = geometry_of(head)

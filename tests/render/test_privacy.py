@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
+from facet.live import controlled
 from facet.render.cpu.renderer import CpuRenderer
 from facet.render.geometry import geometry_of
 from facet.render.privacy import (
@@ -19,6 +21,7 @@ from facet.render.privacy import (
     head_outline,
     padded,
 )
+from facet.tracker.controls import Controls
 from facet.tracker.morphable import load_face_model
 from facet.tracker.types import Box, Frame
 from tests.conftest import ROOT
@@ -193,6 +196,27 @@ def test_the_box_of_a_detector_becomes_a_whole_head():
     outline = box_outline(Box(100, 100, 140, 170, 1.0))
     (x0, y0), (x1, y1) = outline.min(axis=0), outline.max(axis=0)
     assert x0 < 95 and x1 > 145 and y0 < 90 and y1 > 172
+
+
+@pytest.mark.parametrize("view", ["cover", "mesh"])
+def test_a_photograph_is_freed_before_the_next_one_is_read(view):
+    privacy = Privacy(GEOMETRY, lambda image: (), (view,))
+    seen: list[weakref.ref] = []
+
+    def photographs():
+        for index in range(3):
+            assert not seen or seen[-1]() is None
+            image = SCENE.copy()
+            seen.append(weakref.ref(image))
+            yield Frame(index, 0.0, image, first=True, still=True), (place(HEAD, scale=0.3, at=(100, 100)),)
+            image = None
+
+    controls = Controls()
+    pairs = controlled(privacy(photographs()), controls)
+    while (pair := next(pairs, None)) is not None:
+        assert pair[0].image.shape == SCENE.shape
+        pair = None
+    assert len(seen) == 3
 
 
 def test_photographs_do_not_wait_for_one_another():

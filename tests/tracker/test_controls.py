@@ -22,8 +22,9 @@ from facet.tracker.controls import COMMANDS, WAITING, Controls
 from facet.tracker.errors import ConfigError
 from facet.tracker.morphable import load_face_model, project
 from facet.tracker.outputs.avatar import Moved
+from facet.tracker.outputs.openseeface import face_packet
 from facet.tracker.pose import camera_from_pose, rotation_from_angles
-from facet.tracker.types import FaceTrack, Pose, Roi, TrackState
+from facet.tracker.types import FaceTrack, Frame, Pose, Roi, TrackState
 from tests.conftest import ROOT
 
 
@@ -90,6 +91,31 @@ def test_senders_that_move_the_body_count_from_the_centre():
     np.testing.assert_allclose(moved(second), 0, atol=1e-4)
     (third,) = controls((face(place=(80, 30, 450)),), 0.2)
     np.testing.assert_allclose(moved(third), (0, 30, 50), atol=1e-4)
+
+
+def test_openseeface_gets_the_centre_too_and_the_points_of_the_head_as_they_are():
+    """Its packet: after the eyes and a flag the quaternion, the angles and the place; 3D points follow the 2D ones."""
+    controls, frame = Controls(), Frame(0, 0.0, np.zeros((480, 640, 3), np.uint8))
+    points = np.random.default_rng(3).uniform(100, 200, (68, 3)).astype(np.float32)
+    here = replace(face(25, 10, -5, place=(60, 20, 700)), landmarks=points)
+    frontal = replace(face(), landmarks=points)
+
+    def packet(one):
+        data = face_packet(frame, one, 0, 0.0)
+        # time, number, 6 of size and eyes, 1 of success, error, then quaternion, angles, place
+        return np.frombuffer(data, "<f4", 10, 33), np.frombuffer(data[73:], "<f4")
+
+    controls.post("centre")
+    (centred_one,) = controls((here,), 0.0)
+    head, rest = packet(centred_one)
+    np.testing.assert_allclose(head[:4], packet(frontal)[0][:4], atol=1e-6)
+    np.testing.assert_allclose(head[4:7] % 360, packet(frontal)[0][4:7] % 360, atol=1e-3)
+    np.testing.assert_allclose(head[7:], 0, atol=1e-6)
+    np.testing.assert_allclose(rest, packet(here)[1], atol=1e-4)
+    (moved,) = controls((replace(here, translation_mm=np.float32([200, 90, 700])),), 0.1)
+    offset = rotation_from_angles(25, 10, -5).T @ (140, 70, 0)
+    expected = (offset[1] / 140, -offset[0] / 140, 1.1547 * offset[2] / 140)
+    np.testing.assert_allclose(packet(moved)[0][7:], expected, atol=1e-3)
 
 
 def test_each_face_has_its_centre_and_later_ones_that_of_the_first():

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from facet.tracker.outputs.avatar import Numbers, gaze_deg, quaternion
+from facet.tracker.pose import focal_px
 from facet.tracker.types import FaceTrack, Frame
 
 FACES = 5  # in a datagram at most: 9 KB is the most that macOS sends
@@ -28,6 +29,7 @@ EYES = (("Right", 36, 39), ("Left", 42, 45))  # corners
 EYE_DEPTH = 0.385  # from the pupil to the middle of the eyeball, in distances of the corners
 TO_ITS_HEAD = np.array([-1.0, 1.0, 1.0])
 TO_ITS_CAMERA = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
+WIDTH_AT_DISTANCE = 1 / focal_px((1, 1))  # of what an image shows, in distances from the camera
 HEAD = struct.Struct("<di4fBf4f3f3f")
 
 
@@ -63,6 +65,10 @@ def face_packet(frame: Frame, face: FaceTrack, number: int, now_s: float) -> byt
     rotation = TO_ITS_CAMERA @ pose.rotation * TO_ITS_HEAD
     unit_px = max(pose.scale_px_per_mm, 1e-6) * UNIT_MM
     nose_x, nose_y, _ = face.landmarks[30].tolist()
+    place = ((height / 2 - nose_y) / unit_px, (width / 2 - nose_x) / unit_px, -width / unit_px)
+    if face.uncentred is not None and face.translation_mm is not None:  # told from the centre
+        right, up, away = (face.translation_mm / UNIT_MM).tolist()
+        place = (up, -right, -WIDTH_AT_DISTANCE * away)
     head = HEAD.pack(
         now_s,
         number,
@@ -71,7 +77,7 @@ def face_packet(frame: Frame, face: FaceTrack, number: int, now_s: float) -> byt
         *(1, 0.0),  # the pose is known; the confidence says how well it fits
         *_its_quaternion(rotation),
         *_angles_deg(rotation),
-        *((height / 2 - nose_y) / unit_px, (width / 2 - nose_x) / unit_px, -width / unit_px),
+        *place,
     )
     in_head = head_points(face.landmarks, face.image_pose.rotation, unit_px)
     eyes = np.array([_eye(in_head, weights, *eye) for eye in EYES])
