@@ -144,7 +144,7 @@ class Renderer:
     """Keeps the views that are on."""
 
     def __init__(self):
-        self.views, self.needs_vertices = ("mesh",), True
+        self.views, self.needs_vertices, self.needs_light = ("mesh",), True, False
 
     def set_views(self, views):
         self.views = views
