@@ -24,7 +24,7 @@ def _skin_at_vertices(geometry: Geometry) -> tuple[np.ndarray, np.ndarray, np.nd
     """Mean (N, 3), modes (N, 3, K), and which vertices show skin (N, 1): eyes and mouth keep the geometry's colours."""
     uv = geometry.codes["uv"][:, :0:-1]
     mean, modes = skin_model().at(uv)
-    return mean, modes, uv.any(axis=1)[:, None]
+    return mean, modes, np.any(uv != 0, axis=1, keepdims=True)
 
 
 def appearance_of(track: FaceTrack) -> tuple[Light, np.ndarray]:
@@ -32,7 +32,7 @@ def appearance_of(track: FaceTrack) -> tuple[Light, np.ndarray]:
     skin = skin_model()
     light, own = Light(skin.light_mean.reshape(3, -1)), np.zeros(skin.count, np.float32)
     known = track.appearance
-    if known is None or known.light is None:
+    if known is None or known.light is None or known.skin is None:
         return light, own
     return known.light, known.skin
 
@@ -47,7 +47,7 @@ def vertex_albedo(geometry: Geometry, skin: np.ndarray) -> np.ndarray:
 def lit_skin(geometry: Geometry, normals: np.ndarray, track: FaceTrack) -> np.ndarray:
     """Colours (N, 4) uint8, BGR times alpha, alpha; normals (N, 3) in image axes."""
     light, skin = appearance_of(track)
-    shading = light.shading(normals * np.float32([1, -1, 1]))[:, ::-1]
+    shading = light.shading(normals * np.array([1, -1, 1], np.float32))[:, ::-1]
     colour = np.clip(vertex_albedo(geometry, skin) * shading, 0, 1)
     alpha = (geometry.opacity * np.clip(normals[:, 2] / FADE, 0, 1))[:, None]
     return np.rint(255 * np.concatenate([colour * alpha, alpha], axis=1)).astype(np.uint8)

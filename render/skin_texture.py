@@ -63,7 +63,7 @@ def albedo_texture(
     model = np.clip(cv2.resize(model, (side, side), interpolation=cv2.INTER_CUBIC), 0.01, 1)
     normals = np.empty_like(vertices)
     vertex_normals(vertices, geometry.triangles, normals)
-    shading = light.shading(normals * np.float32([1, -1, 1]))[:, ::-1]
+    shading = light.shading(normals * np.array([1, -1, 1], np.float32))[:, ::-1]
     layers = on_layout(geometry, np.column_stack([vertices[:, :2], seen, shading]), side)
     x, y = layers[..., 0] - 0.5, layers[..., 1] - 0.5
     shade = layers[..., 3:]

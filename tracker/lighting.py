@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Annotated
@@ -31,7 +32,7 @@ BANDS = 9
 LOBE = math.pi, 2 * math.pi / math.sqrt(3), 2 * math.pi / math.sqrt(8)
 OWN = 1 / math.sqrt(4 * math.pi), math.sqrt(3) / math.sqrt(4 * math.pi), 3 * math.sqrt(5) / math.sqrt(12 * math.pi)
 C0, C1, C2 = (lobe * own for lobe, own in zip(LOBE, OWN, strict=True))
-LUMINANCE = np.float32([0.2126, 0.7152, 0.0722])  # of R, G, B
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # of R, G, B
 
 POINTS = 280  # of the face at which its light is estimated
 MIN_FACING = 0.25  # cosine between the surface and the camera below which a point does not count
@@ -138,7 +139,7 @@ def turned_light(light: Light, rotation: np.ndarray) -> Light:
     return fitted_light(normals @ rotation.T, basis(normals) @ light.harmonics.T)
 
 
-def lamp(direction: np.ndarray, strength: float = 1.0, ambient: float = 0.25) -> Light:
+def lamp(direction: np.ndarray | Sequence[float], strength: float = 1.0, ambient: float = 0.25) -> Light:
     """A white lamp far away, (3,) view axes, and white light from all sides; a surface facing it has their sum."""
     normals, toward = sphere(500), np.asarray(direction, np.float64) / np.linalg.norm(direction)
     shading = ambient + strength * np.clip(normals @ toward, 0, None)
@@ -408,7 +409,7 @@ class LightTrack:
     ) -> FaceAppearance:
         """Advance by a frame."""
         observed = self.estimator.observe(image, camera, shape, expression)
-        known = None if self._light is None else (self._light, self._skin)
+        known = None if self._light is None or self._skin is None else (self._light, self._skin)
         found = self.estimator.solve(*observed, start=known, rounds=ROUNDS if known is None else 1)
         if found is None:
             self._light = self._skin = None
@@ -418,10 +419,11 @@ class LightTrack:
         else:
             passed_s = max(time_s - self._time_s, 0.0)
             gain = 1.0 if self.smoothing_s == 0 else np.float32(1 - math.exp(-passed_s / self.smoothing_s))
-            self._light = self._light + gain * (found[0] - self._light)
-            self._skin = self._skin + gain * (found[1] - self._skin)
+            self._light = known[0] + gain * (found[0] - known[0])
+            self._skin = known[1] + gain * (found[1] - known[1])
         self._time_s = time_s
-        return FaceAppearance(Light(self._light.reshape(3, BANDS).copy()), self._skin.copy())
+        light, skin = self._light, self._skin
+        return FaceAppearance(Light(light.reshape(3, BANDS).copy()), skin.copy())
 
 
 @njit(nogil=True, fastmath=True)

@@ -167,7 +167,8 @@ def head_of(
     whole, (image, placed) = placed, around(image, placed)
     seen = seen_share(placed, geometry.triangles, camera_scale(face.model_to_image))
     textured = skin_triangles(geometry)
-    light = face.appearance.light if albedo and face.appearance is not None and textured.any() else None
+    known = face.appearance if albedo and textured.any() else None
+    light, own = (None, None) if known is None else (known.light, known.skin)
     part, shown = None, seen
     if light is not None and mask is not None:
         left, top = np.rint(whole[0, :2] - placed[0, :2]).astype(int)
@@ -177,8 +178,8 @@ def head_of(
         shown = seen * (part[row, column] > 0.5)
     colours = vertex_colours(image, placed, shown, geometry.albedo)
     skin = None
-    if light is not None:
-        skin = albedo_texture(image, placed, geometry, seen, light, face.appearance.skin, part)
+    if light is not None and own is not None:
+        skin = albedo_texture(image, placed, geometry, seen, light, own, part)
         colours = unlit(colours, placed, geometry, light, skin)
         light = turned_light(light, face.pose.rotation.T)
     elif textured.any():
@@ -204,10 +205,10 @@ def unlit(
     """Colours at the vertices, (N, 3) uint8 BGR, with the light divided out; of skin those of the albedo texture."""
     normals = np.empty_like(placed)
     vertex_normals(placed, geometry.triangles, normals)
-    shading = np.maximum(light.shading(normals * np.float32([1, -1, 1]))[:, ::-1], 0.3)
+    shading = np.maximum(light.shading(normals * np.array([1, -1, 1], np.float32))[:, ::-1], 0.3)
     uv = geometry.codes["uv"][:, :0:-1]
     plain = np.clip(colours / shading, 0, 255)
-    return np.rint(np.where(uv.any(axis=1)[:, None], sampled(skin, uv), plain)).astype(np.uint8)
+    return np.rint(np.where(np.any(uv != 0, axis=1, keepdims=True), sampled(skin, uv), plain)).astype(np.uint8)
 
 
 def _normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:

@@ -11,7 +11,9 @@ from facet.tracker.crop import CropSpec, cut, roi_from_landmarks
 from facet.tracker.types import FaceTrack
 
 CROP_PX, LANDMARK_SCALE = 112, 1.42  # of tools/thumbnail.py
-ALIKE = 0.35  # likeness to the nearest of the others below which a photograph shows somebody else
+# likeness to the nearest of the others below which a photograph shows somebody else: of 31 held-out people with five
+# photographs each, 71 % of strangers lie below, and 10 % of the people's own photographs
+ALIKE = 0.3
 
 
 def others(images: Sequence[np.ndarray], faces: Sequence[FaceTrack]) -> list[int]:
