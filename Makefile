@@ -54,6 +54,7 @@ weights: setup
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tools/requirements.txt
 	mkdir -p $(SUCCESSORS) && cp weights/LICENSE.ict_facekit $(SUCCESSORS)
 	$(PYTHON) -m tools.face_model -o $(SUCCESSORS)/face_model.npz
+	$(PYTHON) -m tools.face_model.points --model $(SUCCESSORS)/face_model.npz
 	$(PYTHON) -m tools.thumbnail -o $(SUCCESSORS)/appearance.npz
 	test -e $(DATA)/faces.npz || $(PYTHON) -m tools.data.build faces --out $(DATA)
 	test -e $(DATA)/fits.npz || $(PYTHON) -m tools.data.build fits --out $(DATA)

@@ -100,14 +100,14 @@ class Notices:
             self._senders = []
 
 
-def load_kernels_patiently(watched: bool) -> None:
+def load_kernels_patiently(watched: bool, solving: bool = False) -> None:
     """Load the kernels; where that takes long, they are being compiled, and who watches gets a line about it."""
     notice = threading.Timer(COMPILING_S, report, ["compiling the kernels, about ten seconds, only in the first run"])
     notice.daemon = True
     if watched:
         notice.start()
     try:
-        load_kernels()
+        load_kernels(solving=solving)
     except FaceTrackError:
         pass  # reported where the tracker needs what failed
     finally:
@@ -121,7 +121,8 @@ def track(args: argparse.Namespace, config: AppConfig) -> int:
     say = (lambda text: None) if args.quiet else print_line
     watched = not args.quiet and sys.stderr is not None and sys.stderr.isatty()
     # numba sets itself up, for a seventh of a second, while the files open
-    threading.Thread(target=load_kernels_patiently, args=(watched,), name="facet-kernels", daemon=True).start()
+    kernels = watched, bool(config.regressor.aligner)
+    threading.Thread(target=load_kernels_patiently, args=kernels, name="facet-kernels", daemon=True).start()
     with contextlib.ExitStack() as parts:
         session = open_session(args, config, parts, say, report)
         source, tracker = session.source, session.tracker

@@ -279,6 +279,7 @@ def build_tracker(config: AppConfig, stages: Stages, live: bool):
         config=config.tracker,
         smoothing=config.smoothing,
         camera=config.camera,
+        blendshapes=config.blendshapes,
         lighting=config.lighting,
         runtime=config.runtime,
         stages=stages,

@@ -9,6 +9,7 @@ from facet.detect import DetectorConfig
 from facet.render.avatar import AvatarConfig
 from facet.render.privacy import PrivacyConfig
 from facet.render.sinks.video import OutputConfig
+from facet.tracker.blendshapes import BlendshapesConfig
 from facet.tracker.lighting import LightConfig
 from facet.tracker.loop import CameraConfig, RegressorConfig
 from facet.tracker.runtime import RuntimeConfig
@@ -38,6 +39,7 @@ class AppConfig:
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
+    blendshapes: BlendshapesConfig = field(default_factory=BlendshapesConfig)
     lighting: LightConfig = field(default_factory=LightConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     output: OutputConfig = field(default_factory=OutputConfig)

@@ -202,7 +202,7 @@ def test_a_snapshot_that_fails_is_shown(monkeypatch):
 def test_compiling_is_reported_to_who_watches(compiling, watched, monkeypatch, capsys):
     loaded = threading.Event()
     monkeypatch.setattr("app.COMPILING_S", 0.05 if compiling else 60)
-    monkeypatch.setattr("app.load_kernels", lambda: loaded.wait(0.5))
+    monkeypatch.setattr("app.load_kernels", lambda **_: loaded.wait(0.5))
     app.load_kernels_patiently(watched)
     told = capsys.readouterr().err
     assert ("compiling the kernels" in told) == (compiling and watched)

@@ -23,7 +23,7 @@ def main() -> None:
     offsets, scores = np.zeros((len(priors), 4), np.float32), np.full(len(priors), 0.9, np.float32)
     boxes, scores = decode(offsets, scores, priors, 0.5)
     best_boxes(boxes, scores, 0.3, 1.0, 10, 10)
-    load_kernels(fitting=True)
+    load_kernels(fitting=True, solving=True)
     geometry = geometry_of(load_face_model(find_entry("weights/face_model.npz", "face_model").path))
     renderer = CpuRenderer(geometry, VIEWS)
     for face_px in (20.0, 200.0):  # with the light triangles, and with all

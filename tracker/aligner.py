@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -55,11 +56,13 @@ class Aligner:
     Attributes
     ----------
     crop_spec : how its crops are placed and cut
+    answers_file : how a face that goes through its points answers to blendshapes, where that was measured
     """
 
-    def __init__(self, session: Session, crop_spec: CropSpec):
+    def __init__(self, session: Session, crop_spec: CropSpec, answers_file: Path | None = None):
         self._session = session
         self.crop_spec = crop_spec
+        self.answers_file = answers_file
 
     @classmethod
     def open(cls, entry: WeightsEntry, config: RuntimeConfig = RuntimeConfig()) -> Aligner:
@@ -83,7 +86,8 @@ class Aligner:
             inputs={"crops": (None, size, size, 3)},
             outputs={"points": (None, COUNT, VALUES), "face": (None, size // 4, size // 4)},
         )
-        return cls(session, spec)
+        answers = entry.get("answers", str, "")
+        return cls(session, spec, entry.path.parent / answers if answers else None)
 
     def __call__(
         self, image: np.ndarray, landmarks: Sequence[np.ndarray], rolls_deg: Sequence[float]

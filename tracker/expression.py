@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from facet.tracker.bounded import descend
 from facet.tracker.compiling import njit
 from facet.tracker.morphable import MorphableModel
 
@@ -54,21 +55,9 @@ class ExpressionSolver:
 def _solve(expression, shape, settled, from_shape, matrix, low, high):
     """Coordinate descent from `expression`, where what the shapes differ by is the whole gradient."""
     x, gradient = expression.astype(np.float64), np.zeros(len(expression))
-    reciprocal = 1.0 / np.diag(matrix)
     for k in range(len(shape)):
         change = shape[k] - settled[k]
         for i in range(len(x)):
             gradient[i] -= from_shape[k, i] * change
-    for _ in range(SWEEPS):
-        moved = False
-        for i in range(len(x)):
-            new = min(max(x[i] - gradient[i] * reciprocal[i], low[i]), high[i])
-            step = new - x[i]
-            if abs(step) > LEAST_STEP:
-                moved = True
-                x[i] = new
-                for j in range(len(x)):
-                    gradient[j] += matrix[i, j] * step
-        if not moved:
-            break
+    descend(matrix, gradient, x, low, high, SWEEPS, LEAST_STEP)
     return x.astype(np.float32)

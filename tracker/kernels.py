@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from facet.tracker.aligner import COUNT, Alignment, PointFilter
 from facet.tracker.appearance import Appearance, thumbnail
 from facet.tracker.blendshapes import BlendshapeReader
 from facet.tracker.crop import CropSpec, cut, roi_from_landmarks
@@ -14,6 +15,7 @@ from facet.tracker.morphable import make_model, project
 from facet.tracker.pose import model_to_image, pose_from_camera, translation_mm
 from facet.tracker.regressor import translate_facet
 from facet.tracker.smoothing import FaceFilter, Sample, SmoothingConfig
+from facet.tracker.solve import ROWS, PointSolver
 from facet.tracker.tracks import Observation, Slot
 from facet.tracker.types import Roi
 from facet.tracker.upstream.fitting import LandmarkFitter
@@ -21,7 +23,7 @@ from facet.tracker.upstream.fitting import LandmarkFitter
 LINES, CANDIDATES = 17, 3  # of the small model's contour
 
 
-def load_kernels(fitting: bool = False) -> None:
+def load_kernels(fitting: bool = False, solving: bool = False) -> None:
     """Run the tracker's kernels once on a face model of a few points.
 
     It compiles what no cache holds and takes a seventh of a second where all are cached: numba sets itself up at the
@@ -30,6 +32,7 @@ def load_kernels(fitting: bool = False) -> None:
     Parameters
     ----------
     fitting : those of the fitter, too, which only networks with a face model of their own need
+    solving : those of precise mode, too
     """
     random = np.random.default_rng(0)
     count = 68 + LINES * CANDIDATES
@@ -56,6 +59,11 @@ def load_kernels(fitting: bool = False) -> None:
     if fitting:
         LandmarkFitter(model)(landmarks)
     pose = pose_from_camera(camera)
+    if solving:
+        solver = PointSolver(model, landmarks[-ROWS:], np.ones((2, ROWS, 3)))
+        seen = Alignment(np.ones((COUNT, 3)), np.ones(COUNT), np.ones(COUNT), np.ones((1, 1)), roi)
+        solver.start()(seen, camera, pose, one, one)
+        PointFilter(SmoothingConfig())(seen.points, Sample(camera, pose, one, 0.0), np.zeros(3))
     BlendshapeReader(("",), one, np.eye(1), np.eye(1)).start()(one)
     thumb = thumbnail(cut(np.zeros((2 * size, 2 * size, 3), np.uint8), Roi(0.0, 0.0, 2.0 * size), size), 1.35)
     seen = Observation(roi, camera, pose, one, 1.0, one, landmarks, score=None, thumbnail=thumb)

@@ -13,7 +13,7 @@ import numpy as np
 from facet.tracker.acquisition import QUARTER_TURNS, turned_boxes, whole_boxes
 from facet.tracker.aligner import Aligner
 from facet.tracker.appearance import mean_thumbnail
-from facet.tracker.blendshapes import BlendshapeReader
+from facet.tracker.blendshapes import BlendshapeReader, BlendshapesConfig
 from facet.tracker.cuts import CutDetector
 from facet.tracker.errors import ConfigError, ImageError
 from facet.tracker.lighting import LightConfig
@@ -25,6 +25,7 @@ from facet.tracker.publishing import Publisher, Sighting
 from facet.tracker.regressor import Regressor
 from facet.tracker.runtime import RuntimeConfig
 from facet.tracker.smoothing import SmoothingConfig, both_ways
+from facet.tracker.solve import PointSolver
 from facet.tracker.stages import Stages
 from facet.tracker.tracks import (
     Observation,
@@ -74,6 +75,8 @@ class FaceTracker:
     mesh_model : the face model that is drawn; where it is another one it is fitted to the landmarks of each frame
     reader : calibrates the blendshapes; without one, and where `mesh_model` is another model, they are the
         coefficients of the expressions
+    aligner : places landmarks and irises more precisely
+    solver : solves for pose, shape and expression that go through the aligner's points; of `model`
     live : detect new faces in a thread beside the loop, so that faces that are tracked never wait for it; a new face
         is then found a frame or two later, and which one depends on the machine. `close` ends the thread.
     """
@@ -88,9 +91,11 @@ class FaceTracker:
         config: TrackerConfig = TrackerConfig(),
         smoothing: SmoothingConfig = SmoothingConfig(),
         camera: CameraConfig = CameraConfig(),
+        blendshapes: BlendshapesConfig = BlendshapesConfig(),
         stages: Stages | None = None,
         live: bool = False,
         aligner: Aligner | None = None,
+        solver: PointSolver | None = None,
         lighting: LightConfig = LightConfig(),
     ):
         if live and smoothing.lookahead:
@@ -105,7 +110,15 @@ class FaceTracker:
         self._stages = stages or Stages()
         self._observer = Observer(regressor, model, config, self._stages)
         self._publisher = Publisher(
-            model, mesh_model or model, reader, smoothing, camera.fov_deg, lighting, self._stages
+            model,
+            mesh_model or model,
+            reader,
+            smoothing,
+            camera.fov_deg,
+            lighting,
+            self._stages,
+            blendshapes.link_eyes,
+            solver,
         )
         self._waiting: deque[tuple[Frame, tuple[Sighting, ...]]] = deque()  # frames that wait for those after them
         self._beside = ThreadPoolExecutor(1, "facet-detector") if live else None
@@ -136,11 +149,17 @@ class FaceTracker:
         model = load_face_model(own)
         mesh_model = model if mesh.samefile(own) else load_face_model(mesh)
         mean_thumbnail()  # a damaged file is reported before anything is tracked
+        answers_file, aligner, solver = network.answers_file, None, None
+        if regressor.aligner:
+            aligner = Aligner.open(find_entry(regressor.aligner, "aligner"), runtime)
+            points = find_entry(own, "face_model").get("points", str, "")
+            if points:  # of our own face model
+                solver = PointSolver.open(find_entry(own.with_name(points), "model_points").path, model)
+                answers_file = aligner.answers_file
         reader = None
-        if network.answers_file is not None:
-            reader = BlendshapeReader.open(find_entry(network.answers_file, "answers").path, model.expression_names)
-        aligner = Aligner.open(find_entry(regressor.aligner, "aligner"), runtime) if regressor.aligner else None
-        return cls(detect, network, model, mesh_model, reader, aligner=aligner, **settings)
+        if answers_file is not None:
+            reader = BlendshapeReader.open(find_entry(answers_file, "answers").path, model.expression_names)
+        return cls(detect, network, model, mesh_model, reader, aligner=aligner, solver=solver, **settings)
 
     @property
     def detect(self) -> Detector:
@@ -293,6 +312,9 @@ class FaceTracker:
             # its depth counts from the mean of the inner points, ours from the model's origin
             found.points[:, 2] += slot.seen.landmarks[FIXED:, 2].mean()
             slot.aligned = found
+        with self._stages("solve"):
+            for slot in slots:
+                self._publisher.solve(slot)
 
     def _track(self, frame: Frame) -> None:
         """Follow the faces of the frames before, and detect new ones."""

@@ -8,15 +8,16 @@ import numpy as np
 
 from facet.tracker.aligner import IRISES, Alignment, PointFilter, placed
 from facet.tracker.arkit import ArkitBlendshapes
-from facet.tracker.blendshapes import BlendshapeReader
+from facet.tracker.blendshapes import BlendshapeReader, linked
 from facet.tracker.expression import ExpressionSolver
 from facet.tracker.lighting import LightConfig, LightEstimator, LightTrack, load_skin
 from facet.tracker.morphable import REBAKE_SHAPE, MorphableModel, project
-from facet.tracker.pose import translation_mm
+from facet.tracker.pose import pose_from_camera, translation_mm
 from facet.tracker.smoothing import FaceFilter, Sample, SmoothingConfig
+from facet.tracker.solve import PointSolver
 from facet.tracker.stages import Stages
 from facet.tracker.tracks import Observation, Slot
-from facet.tracker.types import FaceTrack, Frame, TrackState
+from facet.tracker.types import FaceParams, FaceTrack, Frame, TrackState
 from facet.tracker.upstream.fitting import LandmarkFitter
 
 
@@ -29,9 +30,10 @@ class Sighting:
     detected: bool
     seen: Observation
     aligned: Alignment | None
+    solved: FaceParams | None  # the face that goes through the aligned points
     points: np.ndarray | None  # (87, 3) aligned points in the face's own axes, where they are smoothed
     filter: FaceFilter | None  # the same for as long as nothing interrupts the track
-    raw: Sample  # as it was seen, with expressions that go with the settled shape
+    raw: Sample  # as it was seen, with expressions that go with the settled shape; solved ones before predicted ones
     smooth: Sample  # after causal smoothing; as it was seen where there is none
 
 
@@ -44,6 +46,8 @@ class Publisher:
     mesh_model : the face model that is drawn; where it is another one it is fitted to the landmarks of each frame
     reader : reads the blendshapes from the regressor's expressions; without one, and where `mesh_model` is another
         model, they are the expressions themselves
+    link_eyes : as in `BlendshapesConfig`
+    solver : solves for the face that goes through an aligner's points
     """
 
     def __init__(
@@ -55,12 +59,15 @@ class Publisher:
         fov_deg: float,
         lighting: LightConfig,
         stages: Stages,
+        link_eyes: float = 0.0,
+        solver: PointSolver | None = None,
     ):
         self.mesh_model = mesh_model
         self.blendshapes = ArkitBlendshapes(mesh_model.expression_names)
         self.with_vertices = False  # whether `FaceTrack.vertices` is filled
         self._model, self._smoothing, self._fov_deg = model, smoothing, fov_deg
         self._solve = ExpressionSolver(model)
+        self._link_eyes, self._solver = link_eyes, solver
         self._reader = reader if mesh_model is model else None
         self._lighting, self._stages = lighting, stages
         self._light: LightEstimator | None = None
@@ -72,25 +79,39 @@ class Publisher:
         if self._light is None:
             self._light = LightEstimator(self.mesh_model, load_skin())
 
+    def solve(self, slot: Slot) -> None:
+        """Solve for the face that goes through the aligned points of a track."""
+        if self._solver is None:
+            return
+        slot.solving = slot.solving or self._solver.start()
+        seen, shape = slot.seen, slot.settle_shape(slot.seen.shape)
+        slot.predicted = self._solve(seen.expression, seen.shape, shape)
+        slot.solved = slot.solving(slot.aligned, seen.camera, seen.pose, shape, slot.predicted)
+
     def sight(self, slot: Slot, frame: Frame) -> Sighting:
         """What is seen of a track in this frame, smoothed by what was seen before."""
-        seen, smoother = slot.seen, None
-        expression = seen.expression
+        seen, solved, smoother = slot.seen, slot.solved, None
+        camera, pose, expression, sources = seen.camera, seen.pose, seen.expression, 1
+        if solved is not None:
+            camera, pose = solved.camera, pose_from_camera(solved.camera)
+            expression, sources = np.concatenate([solved.expression, slot.predicted]), 2  # reading takes both
         if self._smoothing.enabled:
             if slot.filter is None:
                 middle_mm = self._model.landmarks(np.eye(3, 4, dtype=np.float32), seen.shape, seen.expression).mean(
                     axis=0
                 )
-                slot.filter = FaceFilter(self._smoothing, self._model.expression_names, seen.pose, middle_mm)
+                names = self._model.expression_names * sources
+                slot.filter = FaceFilter(self._smoothing, names, seen.pose, middle_mm)
             smoother = slot.filter
-            expression = self._solve(expression, seen.shape, slot.settle_shape(seen.shape))
-        raw = Sample(seen.camera, seen.pose, expression, frame.time_s)
+            if solved is None:
+                expression = self._solve(expression, seen.shape, slot.settle_shape(seen.shape))
+        raw = Sample(camera, pose, expression, frame.time_s)
         smooth, points = raw, None
         if smoother is not None:
             smooth = smoother(raw)
             if slot.aligned is not None:
                 points = self._point_filter(slot, smoother)(slot.aligned.points, raw, smoother.anchor_mm)
-        return Sighting(slot, slot.state, slot.detected, seen, slot.aligned, points, smoother, raw, smooth)
+        return Sighting(slot, slot.state, slot.detected, seen, slot.aligned, solved, points, smoother, raw, smooth)
 
     def _point_filter(self, slot: Slot, smoother: FaceFilter) -> PointFilter:
         """Smooths the aligned points of a track in the face's own axes, anew whenever the track is."""
@@ -102,15 +123,13 @@ class Publisher:
     def publish(self, sighting: Sighting, smooth: Sample, frame: Frame) -> FaceTrack:
         """The face of a track, smoothed as given, in the terms of the face model that is drawn."""
         slot, seen = sighting.slot, sighting.seen
-        camera, expression, pose, landmarks, shape = (
-            smooth.camera,
-            smooth.expression,
-            smooth.pose,
-            seen.landmarks,
-            seen.shape,
-        )
-        if self._smoothing.enabled:
+        camera, pose, landmarks, shape = smooth.camera, smooth.pose, seen.landmarks, seen.shape
+        expression = smooth.expression[: self._model.expression_count]
+        if sighting.solved is not None:
+            shape = sighting.solved.shape
+        elif self._smoothing.enabled:
             shape = slot.shape_mean.copy()
+        if sighting.solved is not None or self._smoothing.enabled:
             landmarks = self._model.landmarks(camera, shape, expression)
         if self.mesh_model is not self._model:
             if slot.fitter is None:
@@ -131,7 +150,7 @@ class Publisher:
         weights = expression
         if self._reader is not None:
             slot.reading = reading = slot.reading or self._reader.start()
-            weights = reading(expression)
+            weights = reading(smooth.expression)
         precise: dict = {}
         if sighting.aligned is not None:
             aligned, points = sighting.aligned, sighting.aligned.points
@@ -151,7 +170,7 @@ class Publisher:
             pose=pose,
             landmarks=landmarks,
             translation_mm=translation_mm(camera, frame.image.shape[1::-1], self._fov_deg),
-            blendshapes=self.blendshapes(weights),
+            blendshapes=linked(self.blendshapes(weights), self._link_eyes),
             vertices=vertices,
             appearance=appearance,
             heads=seen.heads,

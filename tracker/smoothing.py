@@ -174,11 +174,11 @@ def _turn_after(new, state, rates, step_s, params):
         rates[0, i] += a * (angle / step_s - rates[0, i])
         squares += rates[0, i] * rates[0, i]
     gain, trend_gain = gains(params, math.sqrt(squares), step_s)
-    _set_rotation(turn, rates[1, 0] * step_s, rates[1, 1] * step_s, rates[1, 2] * step_s)
-    _multiply(turn, state[0], predicted)
+    set_rotation(turn, rates[1, 0] * step_s, rates[1, 1] * step_s, rates[1, 2] * step_s)
+    multiply(turn, state[0], predicted)
     x, y, z = _vector_between(predicted, new)
-    _set_rotation(turn, gain * x, gain * y, gain * z)
-    _multiply(turn, predicted, state[0])
+    set_rotation(turn, gain * x, gain * y, gain * z)
+    multiply(turn, predicted, state[0])
     for i, angle in enumerate((x, y, z)):
         rates[1, i] += trend_gain / step_s * angle
         for j in range(3):
@@ -186,7 +186,7 @@ def _turn_after(new, state, rates, step_s, params):
 
 
 @njit()
-def _multiply(a, b, out):
+def multiply(a, b, out):
     """Product of two (3, 3) matrices; the one of numpy calls BLAS."""
     for i in range(3):
         for j in range(3):
@@ -194,7 +194,7 @@ def _multiply(a, b, out):
 
 
 @njit()
-def _set_rotation(out, x, y, z):
+def set_rotation(out, x, y, z):
     """The rotation about an axis by the axis's length, radians, into (3, 3) (Rodrigues)."""
     angle = math.sqrt(x * x + y * y + z * z)
     length = max(angle, 1e-300)
@@ -210,7 +210,7 @@ def _set_rotation(out, x, y, z):
 def _vector_between(a, b):
     """The turn from rotation `a` to `b`, (3, 3) float64 each, as axis times angle, radians: x, y, z."""
     turn = np.empty((3, 3))
-    _multiply(b, a.T, turn)
+    multiply(b, a.T, turn)
     x, y, z = (turn[2, 1] - turn[1, 2]) / 2, (turn[0, 2] - turn[2, 0]) / 2, (turn[1, 0] - turn[0, 1]) / 2
     cos, sin = (turn[0, 0] + turn[1, 1] + turn[2, 2] - 1) / 2, math.sqrt(x * x + y * y + z * z)
     if sin < 1e-5 and cos < 0:  # a half turn: its axis is the longest column of the turn plus the identity
@@ -315,7 +315,7 @@ def _put_together(signals, rotation, seen_camera, seen_rotation, seen_scale, ord
     """Camera (3, 4) and expression (Ke,), float32, from filtered signals."""
     growth = math.exp(signals[2]) / seen_scale
     turn = np.empty((3, 3))
-    _multiply(rotation, seen_rotation.T, turn)
+    multiply(rotation, seen_rotation.T, turn)
     camera, expression = np.empty((3, 4), np.float32), np.empty(len(order), np.float32)
     for row in range(3):
         for column in range(3):

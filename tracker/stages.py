@@ -9,8 +9,8 @@ from array import array
 import numpy as np
 
 STAGES = (
-    "read", "detect", "crop", "regress", "model", "align", "light", "update", "step", "step_detect", "draw", "write",
-    "frame",
+    "read", "detect", "crop", "regress", "model", "align", "solve", "light", "update", "step", "step_detect", "draw",
+    "write", "frame",
 )  # fmt: skip
 # Percentiles come from the newest spans of a stage, and the timeline holds the newest events, so that a session of
 # days takes no more memory than one of minutes. Count, mean and maximum are of the whole run.

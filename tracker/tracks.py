@@ -17,7 +17,8 @@ from facet.tracker.compiling import njit
 from facet.tracker.crop import extent
 from facet.tracker.lighting import LightTrack
 from facet.tracker.smoothing import FaceFilter
-from facet.tracker.types import Box, Pose, Roi, TrackState
+from facet.tracker.solve import Solving
+from facet.tracker.types import Box, FaceParams, Pose, Roi, TrackState
 from facet.tracker.upstream.fitting import LandmarkFitter
 
 Rectangle = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max, image px; NaN where there is none
@@ -118,6 +119,9 @@ class Slot:
     likeness: float = 1.0  # of the newest to those before
     filter: FaceFilter | None = None  # None: the next frame begins a new one
     aligned: Alignment | None = None  # of the newest frame, where there is an aligner
+    solving: Solving | None = None  # of the face that goes through the aligned points
+    solved: FaceParams | None = None  # the same of the newest frame, camera in image px
+    predicted: np.ndarray | None = None  # (Ke,) of the regressor, going with the settled shape, where it is solved
     points: tuple[FaceFilter, PointFilter] | None = None  # the filter of its points, and that which it goes with
     shape_mean: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))  # empty before the first frame
     shape_weight: float = 0.0

@@ -19,7 +19,10 @@ from facet.tracker.errors import WeightsError
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST_NAME = "manifest.toml"
-KINDS = ("regressor", "detector", "face_model", "skin", "appearance", "answers", "aligner", "autoencoder", "points")
+KINDS = (
+    "regressor", "detector", "face_model", "model_points", "skin", "appearance", "answers", "aligner", "autoencoder",
+    "points",
+)  # fmt: skip
 IMPORT_COMMAND = "python -m tools.import_3ddfa"
 
 

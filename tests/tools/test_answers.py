@@ -5,7 +5,8 @@ import tomllib
 
 import numpy as np
 
-from facet.tracker.blendshapes import BlendshapeReader
+from facet.tracker.blendshapes import MOST_GAIN, BlendshapeReader
+from facet.tracker.crop import cut, roi_from_landmarks
 from facet.tracker.morphable import load_face_model
 from facet.tracker.weights import ROOT, find_entry
 from tests.tools import training_data
@@ -32,10 +33,13 @@ def test_response_and_spread_are_those_of_the_answers():
 def test_a_person_rests_first_and_is_cut_as_tracking_does():
     network, model = crops.load("weights/regressor.onnx")
     person = next(people.cast(1, 3)[1])
-    pictures, truth = answers.shots(model, person, network.crop_spec, np.random.default_rng(0))
-    assert pictures.shape == (answers.SHOTS, network.size, network.size, 3)
+    taken = answers.shots(model, person, np.random.default_rng(0))
+    truth = np.array([shot.expression for shot in taken])
+    assert len(taken) == answers.SHOTS
     assert not truth[: answers.AT_REST].any() and truth[answers.AT_REST :].any(axis=1).mean() > 0.8
-    faces = crops.regress(network, pictures)
+    spec = network.crop_spec
+    cuts = [cut(s.picture, roi_from_landmarks(s.landmarks, spec, s.roll_deg), network.size, spec.style) for s in taken]
+    faces = crops.regress(network, np.stack(cuts))
     network.close()
     points = np.array([model.landmarks(face.camera, face.shape, face.expression)[:, :2] for face in faces])
     # where tracking would place its next crop is where this one is
@@ -61,3 +65,37 @@ def test_the_tool_writes_what_the_tracker_reads(tmp_path, monkeypatch, capsys):
     names = load_face_model(tmp_path / "face_model.npz").expression_names
     file = entry.sibling("regressor_answers.npz")
     assert file.kind == "answers" and len(BlendshapeReader.open(file.path, names).rest) == len(names)
+
+
+def test_precise_mode_has_answers_of_its_own(tmp_path, monkeypatch):
+    for name in ("regressor.onnx", "face_model.npz", "face_model_points.npz", "aligner.onnx", "manifest.toml"):
+        shutil.copy(ROOT / "weights" / name, tmp_path)
+    data = tmp_path / "data"
+    data.mkdir()
+    training_data.write(data)
+    options = ["--weights", tmp_path / "regressor.onnx", "--aligner", tmp_path / "aligner.onnx"]
+    monkeypatch.setattr("sys.argv", ["answers", *map(str, options), "--people", "1", "--data", str(data)])
+    answers.main()
+    entry = find_entry(tmp_path / "aligner.onnx", "aligner")
+    assert entry.get("answers", str) == "aligner_answers.npz"
+    names = load_face_model(tmp_path / "face_model.npz").expression_names
+    reader = BlendshapeReader.open(entry.sibling("aligner_answers.npz").path, names)
+    assert len(reader.rest) == 2 * len(names) and reader.told.sum() > 10
+
+
+def test_what_reading_shrinks_is_stretched_where_it_follows():
+    rng = np.random.default_rng(1)
+    count, size = 6, 12
+    truth = rng.random((40, answers.SHOTS, count)) * (
+        np.arange(count) == rng.integers(0, count, (40, answers.SHOTS, 1))
+    )
+    truth[:, : answers.AT_REST] = 0
+    response = np.tile(0.5 * np.eye(count), 2)
+    told = truth @ response + 0.03 * rng.normal(size=(40, answers.SHOTS, size))
+    parts = answers.measure(told, truth)
+    weaker = parts | {"response": 1.25 * parts["response"]}  # what is read is a fifth too small
+    names = tuple("abcdef")
+    gain = answers.gain_of(BlendshapeReader(names, np.zeros(size), **weaker), told, truth)
+    assert (np.abs(gain - 1.25) < 0.1).all()
+    gain = answers.gain_of(BlendshapeReader(names, np.zeros(size), **parts), rng.random(told.shape), truth)
+    assert (gain == 1).all() and MOST_GAIN > 1.25

@@ -208,6 +208,25 @@ def test_weak_mixed_up_and_lost_blendshapes_are_told():
     assert blendshapes.summary(rows, names)["good"] == len(names) - 2
 
 
+def test_cross_talk_is_a_table_of_what_else_rises(tmp_path):
+    model, _ = people.cast(0)
+    names = model.expression_names
+    told = np.repeat(blendshapes.script(model)[None].astype(float), 2, axis=0)
+    pucker, funnel = names.index("mouthPucker"), names.index("mouthFunnel")
+    told[0, :, funnel] += 0.6 * told[0, :, pucker]
+    told[..., funnel] += 0.1  # at rest, too
+    rises = blendshapes.cross_talk(told)
+    assert rises[pucker, funnel] == pytest.approx(0.3) and rises[funnel, pucker] == 0
+    np.testing.assert_allclose(np.diag(rises), 1)
+    blendshapes.write_table(tmp_path / "x.csv", names, rises)
+    rows = [line.split(",") for line in (tmp_path / "x.csv").read_text().splitlines()]
+    assert rows[0] == ["raised", *names] and len(rows) == len(names) + 1
+    assert rows[1 + pucker][0] == "mouthPucker" and rows[1 + pucker][1 + funnel] == "0.30"
+    assert rows[1 + funnel][1 + pucker] == ""
+    figures = blendshapes.figures(told, names)
+    assert blendshapes.summary(figures, ["mouthPucker", "jawOpen"])["cross_talk"] == pytest.approx(0.15)
+
+
 def test_eyes_that_are_told_apart_are_noticed():
     model, _ = people.cast(0)
     names = model.expression_names

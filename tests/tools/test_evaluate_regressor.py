@@ -228,6 +228,10 @@ def test_blinks_of_a_video_are_held_against_the_lids_of_a_mesh(tmp_path):
     assert result["correlation_both"] == pytest.approx(-both)
     assert result["mesh_shut_told"] == pytest.approx(3 / 4)  # not the left eye's 0.6
     assert result["mesh_open_told"] == pytest.approx(3 / 4)  # not the right eye's 0.3
+    # in both frames with one lid shut the weights differ, in the third by too little
+    assert (result["real_winks"], result["real_winks_told"], result["false_winks"]) == (2, 1, 0)
+    squint = blink.against_mesh(clip, tmp_path / "clip.npy", Winker([(0.9, 0.2), *told[1:]]))
+    assert squint["false_winks"] == 1
     lost = blink.against_mesh(clip, tmp_path / "clip.npy", Winker([*told[:2], (None, None), *told[3:]]))
     assert lost["mesh_open_told"] == 1
     np.save(tmp_path / "clip.npy", mesh[:4])

@@ -1,18 +1,21 @@
 """Whether each blendshape answers to what the face does, and to nothing else, beside 3DDFA_V2 on the same pictures.
 
-    python -m tools.evaluate blendshapes [--config PATH ...] [--people N] [--json PATH] [--plots DIR]
+    python -m tools.evaluate blendshapes [--config PATH ...] [--people N] [--json PATH] [--plots DIR] [--cross-talk DIR]
 
 Rendered people, turned by up to 20 degrees, raise each of the face model's 53 expressions alone from 0 to 1 and let it
 go, but that both eyes look together and both sides move where ARKit has one blendshape; the trackers follow as `app.py`
 does by default. Correlation and slope: of the told weight on the true one, each person's own rest taken off. Leak: the
-largest rise of another weight. Eyes apart: how much the told gaze of the two differs, in weights, over all frames.
-Blendshapes that move along the view more than twice as far as across it do not show from the front and are only listed.
+largest rise of another weight; cross_talk: its mean over the blendshapes. `--cross-talk` writes a table a tracker: how
+far each weight (column) rises with each blendshape (row). Eyes apart: how much the told gaze of the two differs, in
+weights, over all frames. Blendshapes that move along the view more than twice as far as across it do not show from the
+front and are only listed.
 On held-out photographs weights are held against distances between MediaPipe's points. 3DDFA_V2's weights are those of
 our face model fitted to its landmarks.
 """
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +105,24 @@ def figures(told: np.ndarray, names: tuple[str, ...]) -> dict[str, dict]:
     return results
 
 
+def cross_talk(told: np.ndarray) -> np.ndarray:
+    """How far each weight rises where one blendshape is whole, (Ke raised, Ke told), from (people, T, Ke)."""
+    rises = []
+    for k in range(told.shape[2]):
+        part = told[:, window(k)]
+        rises.append(np.nanmean(part[:, RAMP.argmax()] - part[:, 0], axis=0))
+    return np.array(rises)
+
+
+def write_table(path: Path, names: tuple[str, ...], rises: np.ndarray) -> None:
+    """Write `cross_talk` as CSV, a row for each blendshape that is raised; rises that round to 0 are left empty."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["raised", *names])
+        for name, row in zip(names, rises, strict=True):
+            table.writerow([name, *(f"{value:.2f}" if abs(value) >= 0.005 else "" for value in row)])
+
+
 def eyes_apart(told: np.ndarray, names: tuple[str, ...]) -> float:
     """Mean difference of what is told of both eyes, from (people, T, Ke)."""
     left, right = ([names.index(name) for name in side] for side in (TOGETHER.keys(), TOGETHER.values()))
@@ -122,6 +143,7 @@ def summary(rows: dict[str, dict], seen: list[str]) -> dict:
         "good": len(seen) - len(failed),
         "median_correlation": float(np.median([rows[n]["correlation"] for n in seen])),
         "median_slope": float(np.median([rows[n]["slope"] for n in seen])),
+        "cross_talk": float(np.nanmean([rows[n]["leak"] for n in seen])),
         "exceptions": " ".join(failed),
     }
 
@@ -180,6 +202,7 @@ def clips(count: int) -> Iterator[tuple[people.Person, tuple[float, float, float
 def main(arguments: list[str]) -> int:
     parser = options("blendshapes", __doc__)
     parser.add_argument("--people", type=int, default=16)
+    parser.add_argument("--cross-talk", type=Path, metavar="DIR", help="write a table NAME.csv for each tracker")
     args = parser.parse_args(arguments)
     trackers = open_trackers(args.config, args.set)
     model, _ = people.cast(0)
@@ -192,6 +215,10 @@ def main(arguments: list[str]) -> int:
     for name, of in rows.items():
         shown = summary(of, seen) | {"eyes_apart": eyes_apart(told[name], names)}
         results["rendered"][name] = {"shown": shown, **of}
+    if args.cross_talk:
+        args.cross_talk.mkdir(parents=True, exist_ok=True)
+        for name, of in told.items():
+            write_table(args.cross_talk / f"{name}.csv", names, cross_talk(of))
     if (material.folder() / "faces" / "mesh_478.npz").exists():
         results["photographs"] = on_photographs(trackers)
 

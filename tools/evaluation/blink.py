@@ -8,7 +8,9 @@ and shut both eyes, and wink with each. How far an eye is closed (labels.blink_o
 the narrowest eyes are open, so the correlation with the gap itself has a limit. A video tells the spread of
 `eyeBlink` and of the drawn lid gap, without smoothing: its smallest values are the blinks. With NAME.npy in DIR for
 each video NAME.mp4, MediaPipe's points of it, (frames, 478, 2 or 3) px, NaN where it sees no face, `eyeBlink` is held
-against their lid gaps, of the right eye, the left one and both, tracked by default settings. 3DDFA_V2's weights are
+against their lid gaps, of the right eye, the left one and both, tracked by default settings; a false wink is a frame in
+which one `eyeBlink` is above the other by WINK while MediaPipe's gaps differ by less than a quarter of an open one, a
+real wink one in which they differ by more than half. 3DDFA_V2's weights are
 those of our face model fitted to its landmarks.
 """
 
@@ -47,6 +49,8 @@ MAX_YAW_DEG = 45.0  # beyond, an eye is half hidden
 TOLD_SHUT, TOLD_OPEN = 0.7, 0.25  # weights from and up to which an eye counts as told shut or open
 EYES = ("eyeBlink_R", "eyeBlink_L")  # expressions of the face model
 PEOPLE = 40
+WINK = 0.4  # difference of the two weights
+SAME_PART, APART_PART = 0.25, 0.5  # of an open lid gap
 
 
 def lid_gaps(points: np.ndarray) -> np.ndarray:
@@ -179,6 +183,7 @@ def against_mesh(path: Path, mesh: Path, tracker: FaceTracker) -> dict:
         told = np.array([blinks(largest(tracker.step(frame))) for frame in source])
     gap = labels.lid_gaps(mesh_of_video(mesh, len(told)))
     known = ~np.isnan(told + gap).any(axis=1)
+    seen_winks = winks(told[known], gap[known])
     told, gap = (np.column_stack([part, part.mean(axis=1)])[known] for part in (told, gap))
     return {
         "correlation_right": -correlation(told[:, 0], gap[:, 0]),
@@ -186,6 +191,18 @@ def against_mesh(path: Path, mesh: Path, tracker: FaceTracker) -> dict:
         "correlation_both": -correlation(told[:, 2], gap[:, 2]),
         "mesh_shut_told": (told[:, :2][gap[:, :2] < SHUT] >= TOLD_SHUT).mean(),
         "mesh_open_told": (told[:, :2][gap[:, :2] > OPEN] <= TOLD_OPEN).mean(),
+        **seen_winks,
+    }
+
+
+def winks(told: np.ndarray, gap: np.ndarray) -> dict[str, int]:
+    """Frames that are said to be winks, from weights (n, 2) and MediaPipe's lid gaps (n, 2)."""
+    apart = np.abs(np.diff(gap, axis=1)[:, 0]) / np.percentile(gap, 75) if len(gap) else np.zeros(0)
+    wink = np.abs(np.diff(told, axis=1)[:, 0]) > WINK
+    return {
+        "false_winks": int((wink & (apart < SAME_PART)).sum()),
+        "real_winks": int((apart > APART_PART).sum()),
+        "real_winks_told": int((wink & (apart > APART_PART)).sum()),
     }
 
 

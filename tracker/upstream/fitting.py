@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from facet.tracker.bounded import descend
 from facet.tracker.compiling import njit
 from facet.tracker.morphable import MorphableModel, contour_weights, project
 from facet.tracker.pose import FLIP_Y, nearest_rotation
+from facet.tracker.solve import combine, slide
 from facet.tracker.types import FaceParams
 
 # What a coefficient of 1 costs, against squared distances in mm summed over all points. Expressions cost by their
@@ -17,6 +19,7 @@ SHAPE_LIMIT = 3.0
 # The jaw line is vague, eyelids and lips are exact and small.
 LANDMARK_WEIGHTS = np.repeat([0.4, 1.0, 1.0, 1.5, 1.0, 1.5], [17, 10, 9, 12, 12, 8])
 FIRST_ROUNDS, ROUNDS = 8, 2
+SWEEPS, LEAST_STEP = 30, 1e-5
 # A track's shape is the mean of its frames, the newest counting at least one in so many.
 SETTLED_FRAMES = 30
 HOLD_PER_FRAME = 30.0
@@ -103,29 +106,8 @@ class LandmarkFitter:
             return self._mean[:68], self._basis[:68]
         candidates = combine(self._mean[68:], self._basis[68:], self._x)
         weight = contour_weights(project(candidates, self._camera), self._camera, self._outward)
-        return _slide(self._mean, self._basis, weight)
-
-
-@njit(nogil=True, fastmath=True)
-def _slide(mean, basis, weight):
-    """Rows of the landmarks, those of the contour as weighted means of their candidates, which follow the landmarks."""
-    lines, candidates = weight.shape
-    mean_out, basis_out = mean[:68].copy(), basis[:68].copy()
-    for line in range(lines):
-        mean_out[line] = 0.0
-        basis_out[line] = 0.0
-        total = 0.0
-        for c in range(candidates):
-            w = weight[line, c]
-            if w < 1e-3:
-                continue
-            total += w
-            row = 68 + line * candidates + c
-            mean_out[line] += w * mean[row]
-            basis_out[line] += w * basis[row]
-        mean_out[line] /= total
-        basis_out[line] /= total
-    return mean_out, basis_out
+        mean, basis = slide(self._mean[68:], self._basis[68:], weight)
+        return np.concatenate([mean, self._mean[lines:68]]), np.concatenate([basis, self._basis[lines:68]])
 
 
 def _solve(mean, basis, camera, points, weights, x, shape_count, hold) -> np.ndarray:
@@ -145,20 +127,9 @@ def _solve(mean, basis, camera, points, weights, x, shape_count, hold) -> np.nda
     vector[shape_count:] -= EXPRESSION_SIZE_COST / 2
     low, high = np.zeros(len(x)), np.ones(len(x))
     low[:shape_count], high[:shape_count] = -SHAPE_LIMIT, SHAPE_LIMIT
-    return solve_bounded(matrix, vector, x, low, high, 30)
-
-
-@njit(nogil=True, fastmath=True)
-def combine(mean, basis, x):
-    """mean + basis times x: (P, 3), (P, 3, K), (K,) -> (P, 3); all float64."""
-    out = mean.copy()
-    for p in range(len(mean)):
-        for axis in range(3):
-            total = 0.0
-            for k in range(len(x)):
-                total += basis[p, axis, k] * x[k]
-            out[p, axis] += total
-    return out
+    x = x.copy()
+    descend(matrix, matrix @ x - vector, x, low, high, SWEEPS, LEAST_STEP)
+    return x
 
 
 @njit(nogil=True, fastmath=True)
@@ -209,40 +180,6 @@ def normal_equations(mean, basis, camera, points, weights, seen):
         for j in range(i):
             matrix[j, i] = matrix[i, j]
     return matrix, vector, pose_matrix, pose_basis, pose_vector
-
-
-@njit(nogil=True, fastmath=True)
-def solve_bounded(matrix, vector, start, low, high, sweeps):
-    """Minimise x'Ax/2 - b'x with low <= x <= high by coordinate descent.
-
-    Parameters
-    ----------
-    matrix : (n, n) float64, symmetric, positive definite
-    vector, start, low, high : (n,) float64
-
-    Returns
-    -------
-    (n,) float64
-    """
-    x = start.copy()
-    gradient = -vector
-    for i in range(len(x)):
-        if x[i] != 0.0:
-            for j in range(len(x)):
-                gradient[j] += matrix[i, j] * x[i]
-    for _ in range(sweeps):
-        largest = 0.0
-        for i in range(len(x)):
-            new = min(max(x[i] - gradient[i] / matrix[i, i], low[i]), high[i])
-            step = new - x[i]
-            if step != 0.0:
-                for j in range(len(x)):
-                    gradient[j] += matrix[i, j] * step
-                x[i] = new
-                largest = max(largest, abs(step))
-        if largest < 1e-4:
-            break
-    return x
 
 
 def weak_perspective(model_points: np.ndarray, points: np.ndarray, weights: np.ndarray) -> np.ndarray:

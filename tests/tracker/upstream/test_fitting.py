@@ -3,7 +3,7 @@ import pytest
 
 from facet.tracker.morphable import load_face_model, make_model
 from facet.tracker.pose import FLIP_Y, pose_from_camera, rotation_from_angles
-from facet.tracker.upstream.fitting import LandmarkFitter, fit_landmarks, fit_vertices, solve_bounded, weak_perspective
+from facet.tracker.upstream.fitting import LandmarkFitter, fit_landmarks, fit_vertices, weak_perspective
 from tests.conftest import ROOT
 from tests.reference import mirror_68
 
@@ -106,22 +106,6 @@ def test_fit_to_any_vertices(model):
     assert np.linalg.norm((again - points)[front], axis=1).mean() < 0.7 * 2  # mm x px/mm
     assert abs(pose_from_camera(params.camera).yaw_deg + 30) < 2
     assert params.expression[model.expression_names.index("jawOpen")] > 0.6
-
-
-def test_bounded_solution_meets_its_conditions():
-    """Where a bound is not met the gradient is zero, at a bound it points outwards (Karush, Kuhn, Tucker)."""
-    rng = np.random.default_rng(5)
-    for _ in range(5):
-        factor = rng.normal(size=(30, 20))
-        matrix, vector = factor.T @ factor + np.eye(20), rng.normal(0, 20, 20)
-        low, high = np.zeros(20), np.ones(20)
-        x = solve_bounded(matrix, vector, np.full(20, 0.5), low, high, 2000)
-        gradient = matrix @ x - vector
-        assert (x >= low).all() and (x <= high).all()
-        inside = (x > low) & (x < high)
-        assert np.abs(gradient[inside]).max(initial=0) < 0.02
-        assert (gradient[x == low] >= -0.02).all() and (gradient[x == high] <= 0.02).all()
-        assert inside.any() and not inside.all()
 
 
 def test_weak_perspective_of_exact_points():
