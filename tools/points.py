@@ -1,6 +1,6 @@
 """Place points by a network of your own: drawn images, and a table of the points.
 
-usage: python -m tools.points IMAGES -o DIR --network runs/weights/few.onnx [--boxes boxes.csv]
+usage: python -m tools.points IMAGES -o DIR --network runs/weights/few_regressor.onnx [--boxes boxes.csv]
 
 IMAGES is what app.py -f takes. Crops are placed by facet's own tracker; for faces that it does not find (drawings,
 masks), --boxes names a table with the columns file, x0, y0, x1, y1: a rectangle about the points of each face. DIR gets

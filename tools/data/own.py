@@ -1,4 +1,4 @@
-"""Prepare annotated images of your own, with any points, for `python -m tools.train few`.
+"""Prepare annotated images of your own, with any points, for `python -m tools.train few_regressor` or `few`.
 
 usage: python -m tools.data.own IMAGES points.csv --out runs/mine
 
