@@ -31,6 +31,7 @@ from facet.tracker.outputs.receiver import Sender
 from facet.tracker.outputs.record import frame_record
 from facet.tracker.sources import Source, open_source
 from facet.tracker.stages import Stages
+from facet.tracker.weights import find_entry
 
 if TYPE_CHECKING:
     from facet.render.sinks.animation import AnimationExport
@@ -122,7 +123,7 @@ def open_session(
             raise ConfigError("export.skin=albedo: expected images, or --at N for a video, found neither")
         if albedo:
             tracker.estimate_light()
-        export = open_export(args.export, tracker, args.at, moving, albedo, report)
+        export = open_export(args.export, tracker, args.at, moving, config, report)
         parts.enter_context(contextlib.closing(export))
         session.export = export
         outputs.append(Output(lambda frame, faces, picture: export.write(frame, faces), stage=None))
@@ -259,7 +260,7 @@ def senders_of(urls: list[str]) -> Iterator[Sender]:
 
 
 def open_export(
-    folder: Path, tracker: FaceTracker, at: int | None, moving: bool, albedo: bool, report: Say
+    folder: Path, tracker: FaceTracker, at: int | None, moving: bool, config: AppConfig, report: Say
 ) -> MeshExport | AnimationExport:
     """The meshes of `--export`; what writes them is loaded when they are asked for."""
     from facet.render.geometry import geometry_of
@@ -267,7 +268,16 @@ def open_export(
     from facet.render.sinks.export import MeshExport
 
     geometry = geometry_of(tracker.mesh_model)
-    return AnimationExport(folder, geometry) if moving else MeshExport(folder, geometry, at, albedo, report)
+    if moving:
+        if config.export.volume:
+            raise ConfigError("export.volume: expected images, or one frame of a video; add --at N")
+        return AnimationExport(folder, geometry)
+    volumes = None
+    if config.export.volume:
+        from facet.tracker.volume import VolumeNet
+
+        volumes = VolumeNet.open(find_entry(config.export.weights, "volume"), config.runtime)
+    return MeshExport(folder, geometry, at, config.export.skin == "albedo", report, volumes)
 
 
 def build_tracker(config: AppConfig, stages: Stages, live: bool):

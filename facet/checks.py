@@ -70,6 +70,7 @@ def check_files(args: argparse.Namespace, config: AppConfig, source: Source, vie
 
 def input_files(spec: str | None, source: Source, config: AppConfig) -> list[Path | str | int]:
     """The files that a run reads, those of the networks among them; 0 for stdin."""
-    models = (config.detector.weights, config.regressor.weights, config.regressor.mesh)
+    models = [config.detector.weights, config.regressor.weights, config.regressor.mesh]
+    models += [config.export.weights] * config.export.volume
     files: list[Path | str | int] = [*source.files, *(path for name in models for path in model_files(name))]
     return files if spec is None else [0 if spec == "-" else spec, *files]

@@ -23,6 +23,8 @@ class ExportConfig:
     """What meshes look like."""
 
     skin: Annotated[str, "image: the colours of the image; albedo: skin with its light divided out"] = "image"
+    volume: Annotated[bool, "the whole head as a closed mesh, too"] = False
+    weights: Annotated[str, "the network that predicts the whole head"] = "weights/volume.onnx"
 
     def __post_init__(self):
         if self.skin not in ("image", "albedo"):

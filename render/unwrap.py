@@ -51,7 +51,7 @@ def vertex_colours(image: np.ndarray, vertices: np.ndarray, seen: np.ndarray, al
     place = np.ascontiguousarray(vertices[:, :2] - 0.5, np.float32)[:, None]
     # places of two channels need no second map, which OpenCV's types demand
     found = cv2.remap(image, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]  # type: ignore
-    share = (seen * _within(vertices, image))[:, None]
+    share = (seen * within(vertices, image))[:, None]
     return np.rint(share * found + (1 - share) * 255 * SHADED * albedo).astype(np.uint8)
 
 
@@ -75,7 +75,7 @@ def texture(image: np.ndarray, vertices: np.ndarray, geometry: Geometry, seen: n
     flat = np.column_stack([uv[:, 0], 1 - uv[:, 1], np.zeros(len(uv))]).astype(np.float32) * np.float32(SIDE_PX)
     skin = np.ascontiguousarray(geometry.triangles[skin_triangles(geometry)])
     x, y, weight = (
-        _on_layout(flat, skin, values) for values in (vertices[:, 0], vertices[:, 1], seen * _within(vertices, image))
+        _on_layout(flat, skin, values) for values in (vertices[:, 0], vertices[:, 1], seen * within(vertices, image))
     )
     colour = cv2.remap(image, x - 0.5, y - 0.5, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
     weight = weight[..., None]
@@ -97,7 +97,7 @@ def _on_layout(flat: np.ndarray, skin: np.ndarray, values: np.ndarray) -> np.nda
     return target
 
 
-def _within(vertices: np.ndarray, image: np.ndarray) -> np.ndarray:
+def within(vertices: np.ndarray, image: np.ndarray) -> np.ndarray:
     """1 for vertices that lie in the picture, else 0."""
     x, y = vertices[:, 0], vertices[:, 1]
     return ((x >= 0) & (y >= 0) & (x <= image.shape[1]) & (y <= image.shape[0])).astype(np.float32)

@@ -62,9 +62,12 @@ class Look:
 
 
 class Actor:
-    """The face model with colours, and the solids around it, as one list of triangles."""
+    """The face model with colours, and the solids around it, as one list of triangles.
 
-    def __init__(self, model: MorphableModel, texture: dict[str, np.ndarray], shape: np.ndarray, look: Look):
+    `more` : further solids, (points, triangles, colour or a colour a point) each; None as the colour is the skin's
+    """
+
+    def __init__(self, model: MorphableModel, texture: dict[str, np.ndarray], shape: np.ndarray, look: Look, more=()):
         self.model, self.shape, self.look = model, shape, look
         self.neutral = model.bake(shape)
         self.texture = skins.paint(model, texture, look.skin, look.tone, look.paint)
@@ -73,8 +76,9 @@ class Actor:
         parts += [(*ellipsoid(*solid), look.hair_bgr) for solid in look.hair]
         self.lenses = []
         if look.glasses_bgr is not None:
-            frames, self.lenses = glasses(*self._before_eyes(), look.dark_glasses)
+            frames, self.lenses = glasses(*before_eyes(model, self.neutral), look.dark_glasses)
             parts += [(*part, look.glasses_bgr) for part in frames]
+        parts += [(points, indices, tone if colour is None else colour) for points, indices, colour in more]
         count = len(self.neutral)
         triangles, colours = [model.triangles], [np.zeros((count, 3), np.float32)]
         for region, colour in (
@@ -83,7 +87,7 @@ class Actor:
             colours[0][self._of(region)] = colour
         for points, indices, colour in parts:
             triangles.append(indices + sum(map(len, colours)))
-            colours.append(np.tile(np.float32(colour), (len(points), 1)))
+            colours.append(np.broadcast_to(np.float32(colour), points.shape))
         self.solids = np.concatenate([points for points, _, _ in parts])
         self.triangles, self.colours = np.concatenate(triangles), np.concatenate(colours)
 
@@ -169,14 +173,6 @@ class Actor:
     def _of(self, *regions: str) -> np.ndarray:
         """(N,) bool, vertices of the model in regions."""
         return np.isin(self.model.region, [self.model.region_names.index(name) for name in regions])
-
-    def _before_eyes(self) -> tuple[np.ndarray, float]:
-        """Middles of the subject's right and left pupil, (2, 3) mm, and z of what lies before all around them, mm."""
-        pupils = self._of("pupil")
-        eyes = np.stack([self.neutral[pupils & (side * self.model.mean[:, 0] > 0)].mean(axis=0) for side in (-1, 1)])
-        x, y, z = self.neutral.T
-        about = (np.abs(np.abs(x) - 31) < 18) & (np.abs(y - eyes[:, 1].mean()) < 18)
-        return eyes, float(z[about].max()) + GLASSES_MM
 
     def _visible(self, points: np.ndarray, owner: np.ndarray, weight: np.ndarray, tolerance: float) -> np.ndarray:
         """Vertices of the model before which no surface lies nearer than the tolerance; outside the image all are."""
@@ -267,6 +263,18 @@ class Actor:
                         cv2.line(strokes, start, end, 255, max(1, round(breadth)), cv2.LINE_AA, 4)
         share = strokes[..., None].astype(np.float32) / 255 * min(1.0, 0.3 + breadth)
         image += share * (np.float32(0.35) * np.float32(self.look.paint.brows_bgr) - image)
+
+
+def before_eyes(model: MorphableModel, neutral: np.ndarray) -> tuple[np.ndarray, float]:
+    """Middles of the subject's right and left pupil, (2, 3) mm, and z of what lies before all around them, mm.
+
+    `neutral` : (N, 3) mm, the face without expression
+    """
+    pupils = model.region == model.region_names.index("pupil")
+    eyes = np.stack([neutral[pupils & (side * model.mean[:, 0] > 0)].mean(axis=0) for side in (-1, 1)])
+    x, y, z = neutral.T
+    about = (np.abs(np.abs(x) - 31) < 18) & (np.abs(y - eyes[:, 1].mean()) < 18)
+    return eyes, float(z[about].max()) + GLASSES_MM
 
 
 def shade_behind(image: np.ndarray, behind: np.ndarray, reach_px: float, share: float, down: np.ndarray) -> None:

@@ -8,7 +8,7 @@ import sys
 PARTS = (
     "landmarks", "delineated", "labels", "pose", "blendshapes", "blink", "brows", "range", "score", "jitter", "lag",
     "steady", "scenarios", "privacy", "detector", "acquisition", "asymmetry", "few",
-    "appearance", "shape", "table",
+    "appearance", "shape", "volume", "table",
 )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MANIFEST_NAME = "manifest.toml"
 KINDS = (
     "regressor", "detector", "face_model", "model_points", "skin", "appearance", "answers", "aligner", "autoencoder",
-    "points",
+    "points", "volume",
 )  # fmt: skip
 IMPORT_COMMAND = "python -m tools.import_3ddfa"
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from facet.render.bust import bust, on_face
 from facet.render.geometry import Geometry, vertex_normals
-from facet.render.sinks.mesh_files import Head, file_names, write_head
+from facet.render.sinks.mesh_files import BUST, Head, bust_names, file_names, write_head
 from facet.render.skin_texture import albedo_texture
 from facet.render.unwrap import seen_share, skin_triangles, texture, vertex_colours
 from facet.tracker.arkit import ArkitBlendshapes
@@ -21,9 +22,10 @@ from facet.tracker.lighting import Light, sampled, turned_light
 from facet.tracker.morphable import MorphableModel, project
 from facet.tracker.pose import camera_scale
 from facet.tracker.types import FaceTrack, Frame
+from facet.tracker.volume import Volume, VolumeNet
 
 UNKNOWN_LIGHT = "the light on this face is unknown, as it is too dark, too bright or too small"
-LONGEST_END = "_99999.obj"  # the number of the face and the ending
+LONGEST_END = f"_99999{BUST}.obj"  # the number of the face and the ending
 
 
 class MeshExport:
@@ -38,6 +40,7 @@ class MeshExport:
     frame_index : of a video, the frame whose faces are written; None writes those of every picture
     albedo : write skin with the light divided out, and the light beside it
     notify : gets a line about a face whose light is unknown
+    volumes : predicts the whole head of a face, which is written beside it; None where that is not wanted
 
     Attributes
     ----------
@@ -59,9 +62,10 @@ class MeshExport:
         frame_index: int | None,
         albedo: bool = False,
         notify: Callable[[str], None] = lambda text: None,
+        volumes: VolumeNet | None = None,
     ):
         self.folder, self.heads, self.done = folder, 0, False
-        self._geometry, self._frame_index = geometry, frame_index
+        self._geometry, self._frame_index, self._volumes = geometry, frame_index, volumes
         self._albedo, self._notify = albedo, notify
         self._taken: set[str] = set()
         self._made = make_folder(folder, geometry)
@@ -72,7 +76,7 @@ class MeshExport:
         Raises
         ------
         SinkError
-            Where a file cannot be written, or would replace the picture it came from.
+            Where a file cannot be written, or would replace the picture it came from, or a head has no surface.
         """
         if self._frame_index is not None and frame.index != self._frame_index:
             return
@@ -80,6 +84,8 @@ class MeshExport:
         for picture in stems(frame.source, self._frame_index):
             heads = [f"{picture}_{face.id}" for face in faces]
             files = [self.folder / name for head in heads for name in file_names(head).values()]
+            if self._volumes:
+                files += [self.folder / name for head in heads for name in bust_names(head).values()]
             for path in files:
                 if same_file(path, frame.source):
                     raise SinkError(f"{path}: the export would replace the input; choose another folder")
@@ -87,13 +93,13 @@ class MeshExport:
                 break
         self._taken.add(picture.lower())
         for head, face in zip(heads, faces, strict=True):
-            try:
-                made = head_of(frame.image, face, self._geometry, self._albedo)
-                write_head(made, self.folder, head)
-                if self._albedo and made.light is None:
-                    self._notify(f"{head}: {UNKNOWN_LIGHT}; exported with the image's colours")
-            except FileExistsError as error:
-                raise SinkError(f"{self.folder / head}.*: exists, and is not replaced; remove it first") from error
+            made = head_of(frame.image, face, self._geometry, self._albedo)
+            write_new(made, self.folder, head)
+            if self._albedo and made.light is None:
+                self._notify(f"{head}: {UNKNOWN_LIGHT}; exported with the image's colours")
+            if self._volumes:
+                closed = closed_mesh(self._volumes(frame.image, face), frame, face, model_of(self._geometry))
+                write_new(closed, self.folder, f"{head}{BUST}", closed=True)
             self.heads += 1
 
     def close(self) -> None:
@@ -101,6 +107,22 @@ class MeshExport:
         if self._made and not self.heads:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()
+
+
+def write_new(head: Head, folder: Path, stem: str, closed: bool = False) -> None:
+    """Write a head as new files; raises SinkError where one exists."""
+    try:
+        write_head(head, folder, stem, closed)
+    except FileExistsError as error:
+        raise SinkError(f"{folder / stem}.*: exists, and is not replaced; remove it first") from error
+
+
+def closed_mesh(volume: Volume, frame: Frame, face: FaceTrack, model: MorphableModel) -> Head:
+    """The mesh of the head of a face; raises SinkError where it has no surface."""
+    closed = bust(on_face(volume, face, model), frame.image)
+    if closed is None:
+        raise SinkError(f"{frame.source}, face {face.id}: expected a head, found no surface; try a clearer image")
+    return closed
 
 
 def make_folder(folder: Path, geometry: Geometry) -> bool:
@@ -144,7 +166,8 @@ def export_targets(folder: Path, sources: Iterable[str], frame_index: int | None
     taken: set[str] = set()
     for source in sources:
         taken.add(next(stem.lower() for stem in stems(source, frame_index) if stem.lower() not in taken))
-    mesh = re.compile(rf"(.+)_[1-9]\d*\.({'|'.join(file_names(''))})", re.IGNORECASE)
+    kinds = "|".join({**file_names(""), **bust_names("")})
+    mesh = re.compile(rf"(.+)_[1-9]\d*(?:{BUST})?\.({kinds})", re.IGNORECASE)
     found = ((path, mesh.fullmatch(path.name)) for path in sorted(folder.iterdir()))
     return [path for path, match in found if match and match[1].lower() in taken]
 

@@ -1,4 +1,4 @@
-"""Meshes as files: Wavefront OBJ, PLY and binary glTF."""
+"""Meshes as files: Wavefront OBJ, PLY, binary glTF and, of closed ones, STL."""
 
 from __future__ import annotations
 
@@ -60,6 +60,16 @@ def ply(head: Head) -> bytes:
     return ("\n".join(header) + "\n").encode() + rows.tobytes() + faces.tobytes()
 
 
+def stl(head: Head) -> bytes:
+    """An STL file, binary, in millimetres: for printing, without colours. z is up, as slicers have it."""
+    corners = head.vertices[head.triangles][:, :, [0, 2, 1]] * np.float32([1, -1, 1])
+    flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    rows = np.zeros(len(corners), [("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("unused", "<u2")])
+    rows["normal"] = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+    rows["corners"] = corners
+    return b"facet, millimetres".ljust(80) + struct.pack("<I", len(rows)) + rows.tobytes()
+
+
 def obj(head: Head, materials: str) -> bytes:
     """An OBJ file that uses the material file of this name; colours at the vertices, as most programs read them."""
     lines = ["# millimetres, y up", f"mtllib {materials}"]
@@ -71,7 +81,7 @@ def obj(head: Head, materials: str) -> bytes:
         if of.any():
             lines.append(f"usemtl {material}")
             form = "{0}/{0}/{0}" if material == "skin" else "{0}//{0}"
-            lines += ["f " + " ".join(form.format(i + 1) for i in corners) for corners in head.triangles[of]]
+            lines += ["f " + " ".join(form.format(i + 1) for i in corners) for corners in head.triangles[of].tolist()]
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -272,13 +282,23 @@ class _Buffers:
         return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks) + size) + chunks, bytes(self._data)
 
 
+BUST = "_bust"  # in the names of whole heads
+
+
 def file_names(stem: str) -> dict[str, str]:
     """The files of a head by their kind."""
     return {kind: f"{stem}.{kind}" for kind in ("obj", "mtl", "png", "ply", "glb")}
 
 
-def write_head(head: Head, folder: Path, stem: str) -> None:
-    """Write a head as .obj (with .mtl and .png), .ply and .glb; they get their names when all are complete.
+def bust_names(stem: str) -> dict[str, str]:
+    """The files of the closed mesh of a head by their kind."""
+    return {kind: f"{stem}{BUST}.{kind}" for kind in ("obj", "mtl", "ply", "glb", "stl")}
+
+
+def write_head(head: Head, folder: Path, stem: str, closed: bool = False) -> None:
+    """Write a head as .obj (with .mtl and .png), .ply and .glb, a closed one as .stl, too.
+
+    They get their names when all are complete.
 
     Raises
     ------
@@ -294,6 +314,8 @@ def write_head(head: Head, folder: Path, stem: str) -> None:
         names["mtl"]: mtl(names["png"] if head.texture is not None else None),
         names["obj"]: obj(head, names["mtl"]),
     }
+    if closed:
+        files[f"{stem}.stl"] = stl(head)
     if head.texture is not None:
         files[names["png"]] = cv2.imencode(".png", head.texture)[1].tobytes()
     with contextlib.ExitStack() as targets:

@@ -5,6 +5,7 @@ usage: python -m tools.data.build faces --out runs/data    cut crops and labels
        python -m tools.data.build fits --out runs/data     the face model's parameters of all of them
        python -m tools.data.build turned --out runs/data   faces turned in 3D, with other eyelids
        python -m tools.data.build rendered --out runs/data faces of the model itself, with exact truth
+       python -m tools.data.build busts --out runs/data    people as solids with hair and glasses; fitted heads
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ import torch
 
 from facet.tracker.weights import ROOT
 from tools.data import anatomical, crops, fit, labels, profiles, rendered
+from tools.volume import busts
 
 TURNED_COUNT, RENDERED_COUNT = 10000, 60000
+BUST_COUNT, BUST_PHOTOGRAPH_COUNT = 5500, 4500
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["faces", "anatomical", "fits", "turned", "rendered"])
+    parser.add_argument("what", choices=["faces", "anatomical", "fits", "turned", "rendered", "busts"])
     parser.add_argument("--out", type=Path, default=Path("runs/data"))
     parser.add_argument("--rendered", type=int, default=RENDERED_COUNT, help="how many faces to render")
     args = parser.parse_args()
@@ -43,6 +46,10 @@ def main() -> None:
         return
     if args.what == "rendered":
         rendered.make(args.out, args.rendered)
+        return
+    if args.what == "busts":
+        busts.make(args.out, BUST_COUNT)
+        busts.make_photographs(args.out, args.out, BUST_PHOTOGRAPH_COUNT)
         return
     known = labels.build()
     crops.cut_faces(known, args.out)

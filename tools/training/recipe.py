@@ -27,7 +27,7 @@ from facet.tracker.errors import ConfigError
 from facet.tracker.weights import ROOT
 
 RECIPES = ROOT / "configs" / "train"
-NETWORKS = ("regressor", "detector", "heatmaps", "autoencoder")
+NETWORKS = ("regressor", "detector", "heatmaps", "autoencoder", "volume")
 
 
 @dataclass(frozen=True, slots=True)
