@@ -17,6 +17,7 @@ from tests.render.sinks.viewer.client import MODEL, SIZE_WH, face_at, fed, frame
 from tests.render.sinks.viewer.test_replay import write_log
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.long  # a browser that draws on the CPU
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # GL on the CPU, as nothing else is sure to be there
