@@ -3,7 +3,7 @@
 # make types  check the types of the package
 # make setup  set up both
 # make weights  successors of all files in weights/, from the material of FACET_MATERIAL, into runs/weights;
-#               from random networks with FROM=--from-scratch; docs/training.md tells how long it takes
+#               from random networks with FROM=--from-scratch; docs/training.md says how long it takes
 
 VENV   := .venv
 PYTHON := $(VENV)/bin/python

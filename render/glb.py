@@ -189,7 +189,7 @@ class _Reader:
         raise ValueError("nodes lie too deep, or in a ring")
 
     def _bones(self) -> dict[str, int]:
-        """Nodes of head, leftEye and rightEye: as VRM tells, else by their names."""
+        """Nodes of head, leftEye and rightEye: as VRM says, else by their names."""
         if self._vrm1:
             return {name: bone["node"] for name, bone in self._vrm1["humanoid"]["humanBones"].items()}
         if self._vrm0:

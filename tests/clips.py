@@ -29,7 +29,7 @@ def numbered_image(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.
 
 
 def number_of(image: np.ndarray) -> int:
-    """The number that the blocks tell."""
+    """The number that the blocks encode."""
     middle = image[BLOCK_PX // 2, BLOCK_PX // 2 : BITS * BLOCK_PX : BLOCK_PX].mean(axis=1)
     return sum(1 << bit for bit in range(BITS) if middle[bit] > 128)
 
@@ -46,7 +46,7 @@ def make_clip(path: Path, count=30, fps: str = "30", *, filters: str = "null", s
 
 
 def frame_times(path: Path) -> list[float]:
-    """Times of the decoded video frames, s, as ffmpeg tells them."""
+    """Times of the decoded video frames, s, as ffmpeg reports them."""
     exact = ["-fps_mode", "passthrough", "-enc_time_base", "1/90000"]
     text = ffmpeg("-i", path, "-map", "0:v", *exact, "-f", "framecrc", "-").stdout.decode()
     numerator, denominator = map(int, re.search(r"#tb 0: (\d+)/(\d+)", text).groups())

@@ -40,7 +40,7 @@ def records(path) -> list[dict]:
 
 
 def assert_one_line(done, status, *words):
-    """The mistake is told in one line with these words, and no traceback."""
+    """The mistake is reported in one line with these words, and no traceback."""
     text = done.stderr if isinstance(done.stderr, str) else done.stderr.decode()
     assert done.returncode == status, text
     lines = [line for line in text.splitlines() if line.strip()]

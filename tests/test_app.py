@@ -1,4 +1,4 @@
-"""app.py from end to end, as a user starts it: what comes out, and how each mistake is told."""
+"""app.py from end to end, as a user starts it: what comes out, and how each mistake is reported."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_nobody_there_ends_well_and_honestly(networks, empty_clip, tmp_path):
     assert not list(tmp_path.glob("*partial*"))
 
 
-def test_a_file_that_is_cut_off_is_told_of(networks, empty_clip, tmp_path):
+def test_a_file_that_is_cut_off_is_reported(networks, empty_clip, tmp_path):
     whole, part, log = tmp_path / "whole.mkv", tmp_path / "part.mkv", tmp_path / "log.jsonl"
     ffmpeg("-i", empty_clip, "-c", "copy", whole)
     part.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
@@ -159,7 +159,7 @@ def listener(scheme):
             thread.join()
 
 
-def test_other_programs_are_told_of_every_frame_in_time(networks, tmp_path):
+def test_other_programs_get_every_frame_in_time(networks, tmp_path):
     """An avatar program gets each frame's face when the video is there, not as fast as it can be tracked."""
     log, clip = tmp_path / "log.jsonl", ROOT / "samples" / "demo.mp4"
     with listener("osc") as (vmc, heads), listener("osf") as (osf, faces):
@@ -174,7 +174,7 @@ def test_other_programs_are_told_of_every_frame_in_time(networks, tmp_path):
     assert ((arrived_s - arrived_s[0]) >= time_s - time_s[0] - 0.5).all()  # a busy machine is late, nothing is early
 
 
-def test_sending_that_fails_is_told_of_when_interrupted_too(networks, tmp_path):
+def test_sending_that_fails_is_reported_when_interrupted_too(networks, tmp_path):
     url = "osc://[fe80::1%lo]:9"  # an address that no packet can go to
     options = ["-f", ROOT / "samples" / "demo.mp4", "--no-window", "--quiet", "--send", url, *networks]
     whole = run(*options, "--max-frames", "3")
@@ -182,9 +182,9 @@ def test_sending_that_fails_is_told_of_when_interrupted_too(networks, tmp_path):
         pytest.skip("this machine's network sends there, or knows no such address")
     assert_one_line(whole, 1, url, "6 of 6 packets", "check")
     log = tmp_path / "log.jsonl"
-    status, told = interrupted_run([*APP, *options, "--log", log], log, signal.SIGINT, after_s=4)
+    status, reported = interrupted_run([*APP, *options, "--log", log], log, signal.SIGINT, after_s=4)
     assert status == 130
-    assert "could not be sent" in told and "interrupted" in told
+    assert "could not be sent" in reported and "interrupted" in reported
 
 
 def test_receivers_that_are_none(empty_clip, networks):

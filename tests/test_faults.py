@@ -1,6 +1,6 @@
 """What happens while facet runs: a camera is unplugged, a stream stalls, the disk is full, somebody ends the program.
 
-Each time the end is clean, one line tells why, and what was written can be played.
+Each time the end is clean, one line says why, and what was written can be played.
 """
 
 from __future__ import annotations

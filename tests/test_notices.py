@@ -49,9 +49,9 @@ def test_faces_that_are_left_out_are_reported_once(clock, capsys):
     tracker.left_out = True
     for _ in range(3):
         notice()
-    told = capsys.readouterr()
-    assert told.out == "" and told.err.count("\n") == 1
-    assert "at most 3" in told.err and "--faces N" in told.err
+    reported = capsys.readouterr()
+    assert reported.out == "" and reported.err.count("\n") == 1
+    assert "at most 3" in reported.err and "--faces N" in reported.err
 
 
 def test_where_datagrams_go_is_reported_once_after_five_seconds(clock, capsys):
@@ -204,5 +204,5 @@ def test_compiling_is_reported_to_who_watches(compiling, watched, monkeypatch, c
     monkeypatch.setattr("app.COMPILING_S", 0.05 if compiling else 60)
     monkeypatch.setattr("app.load_kernels", lambda **_: loaded.wait(0.5))
     app.load_kernels_patiently(watched)
-    told = capsys.readouterr().err
-    assert ("compiling the kernels" in told) == (compiling and watched)
+    reported = capsys.readouterr().err
+    assert ("compiling the kernels" in reported) == (compiling and watched)

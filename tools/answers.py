@@ -3,7 +3,7 @@
 usage: python -m tools.answers [--weights weights/regressor.onnx] [--people 120] [--data runs/data]
        python -m tools.answers --aligner weights/aligner.onnx [--people 60]
 
-Rendered people rest and do this and that; what the network tells of them, beyond what it tells of each at rest, is
+Rendered people rest and do this and that; what the network reports of them, beyond what it reports of each at rest, is
 regressed on what they do. What faces answer at rest is taken from photographs, most of which show little of anything.
 Written beside the network, and entered in the manifest there. With `--aligner` the answers are those of precise mode:
 the expressions that are solved for, then the regressor's; what reading them shrinks is measured, too.
@@ -38,7 +38,7 @@ from tools.regressor.losses import partner
 
 SEED = 4242  # other people than those of the trainings and evaluations
 AT_REST, SHOTS = 6, 60  # of each person
-# a move alone tells what the answer to it is, mixtures how much else there may be in an answer
+# a move alone reports what the answer to it is, mixtures how much else there may be in an answer
 ALONE = (np.arange(SHOTS) >= AT_REST) & (np.arange(SHOTS) % 2 == 1)
 LEAST_PX = 100  # of the photographs
 RIDGE, LEAST_VARIANCE = 1.0, 1e-4
@@ -139,31 +139,31 @@ class Precise:
         return np.concatenate([solving(found, face.camera, pose, shape, expression).expression, expression])
 
 
-def measure(told: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+def measure(reported: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
     """Response (Ke, n) and precision (n, n), from answers (people, SHOTS, n) and truth (people, SHOTS, Ke)."""
-    count, size = truth.shape[2], told.shape[2]
-    rest = told[:, :AT_REST].mean(axis=1, keepdims=True)
-    beyond = told - rest
+    count, size = truth.shape[2], reported.shape[2]
+    rest = reported[:, :AT_REST].mean(axis=1, keepdims=True)
+    beyond = reported - rest
     alone, to_it = truth[:, ALONE].reshape(-1, count), beyond[:, ALONE].reshape(-1, size)
     response = np.linalg.solve(alone.T @ alone + RIDGE * np.eye(count), alone.T @ to_it)
     spread = np.cov((beyond - truth @ response).reshape(-1, size).T) + LEAST_VARIANCE * np.eye(size)
     return {"response": response, "precision": np.linalg.inv(spread)}
 
 
-def gain_of(reader: BlendshapeReader, told: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def gain_of(reader: BlendshapeReader, reported: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """By how much weights that are read have to grow to reach the truth when a move is made alone, (Ke,).
 
     Only what follows the move at all is stretched: of anything else there would be more noise.
     """
     read = []
-    for answers in told:
+    for answers in reported:
         reading = reader.start()
         reading.settle(answers[:AT_REST].mean(axis=0))
         read.append([reading(answer) for answer in answers])
     weights = np.array(read) - np.mean(np.array(read)[:, :AT_REST], axis=1, keepdims=True)
     gain = np.ones(truth.shape[2])
     done, made = truth[:, ALONE].reshape(-1, len(gain)), weights[:, ALONE].reshape(-1, len(gain))
-    for k in np.flatnonzero(~reader.known & reader.told):
+    for k in np.flatnonzero(~reader.known & reader.readable):
         on = done[:, k] > 0
         if on.sum() > 1 and correlation(done[on, k], made[on, k]) >= LEAST_CORRELATION:
             gain[k] = np.clip((done[on, k] @ done[on, k]) / max(done[on, k] @ made[on, k], 1e-9), 1, MOST_GAIN)
@@ -171,14 +171,14 @@ def gain_of(reader: BlendshapeReader, told: np.ndarray, truth: np.ndarray) -> np
 
 
 def at_rest(source: Plain | Precise, data: Path) -> np.ndarray:
-    """What is told of a third of the photographs at most, (n,); those held out are not looked at."""
+    """What is reported a third of the photographs at most, (n,); those held out are not looked at."""
     images, table = crops.cut_faces(data)
     fit = ~table["held_out"] & (np.abs(table["yaw_deg"]) < material.REST_YAW_DEG) & (table["roi"][:, 2] > LEAST_PX)
     rows = np.flatnonzero(fit & np.isin(table["group"], material.BARE_FACES))
     if isinstance(source, Precise):
         rows = rows[:: max(1, len(rows) // PRECISE_PHOTOGRAPHS)]
-    told = [source.of_photograph(images[row], table["points"][row]) for row in rows]
-    return np.percentile(np.clip(told, 0, 1), material.REST_PERCENT, axis=0)
+    reported = [source.of_photograph(images[row], table["points"][row]) for row in rows]
+    return np.percentile(np.clip(reported, 0, 1), material.REST_PERCENT, axis=0)
 
 
 def main() -> None:
@@ -197,22 +197,22 @@ def main() -> None:
         entry = find_entry(args.aligner, "aligner")
         source = Precise(network, model, Aligner.open(entry), PointSolver.open(points.path, model))
     rng = np.random.default_rng(SEED)
-    told, truth = [], []
+    reported, truth = [], []
     for person in people.cast(args.people, SEED)[1]:
         taken = shots(model, person, rng)
-        told.append(source.of_person(taken))
+        reported.append(source.of_person(taken))
         truth.append([shot.expression for shot in taken])
     # mirror images were taught alike; what differs between the sides here is chance, for the most part
     partner_of = Mirror.of(model).expression_partner
-    other = np.concatenate([partner_of + start for start in range(0, told[0].shape[1], len(partner_of))])
-    told, truth = (
-        np.concatenate([part, np.array(part)[..., order]]) for part, order in ((told, other), (truth, partner_of))
+    other = np.concatenate([partner_of + start for start in range(0, reported[0].shape[1], len(partner_of))])
+    reported, truth = (
+        np.concatenate([part, np.array(part)[..., order]]) for part, order in ((reported, other), (truth, partner_of))
     )
     rest = at_rest(source, args.data)
-    parts = {"rest": (rest + rest[other]) / 2} | measure(told, truth)
+    parts = {"rest": (rest + rest[other]) / 2} | measure(reported, truth)
     if args.aligner:
         parts["precision"] = parts["precision"] / REAL_FACTOR
-        gain = gain_of(BlendshapeReader(model.expression_names, **parts), told, truth)
+        gain = gain_of(BlendshapeReader(model.expression_names, **parts), reported, truth)
         parts["gain"] = np.sqrt(gain * gain[partner_of])
     network.close()
     output = entry.path.with_name(f"{entry.path.stem}_answers.npz")

@@ -36,7 +36,7 @@ def log_of(file: str, folder: str) -> Path:
     return Path(folder) / file_name(Path(redacted(file)).stem, ".jsonl")
 
 
-def tell(line: str, failed: bool = False) -> None:
+def report(line: str, failed: bool = False) -> None:
     """Print a line, on stderr where something failed, as app.py prints it."""
     from app import write_line  # takes half a second
 
@@ -47,7 +47,7 @@ class Parser(argparse.ArgumentParser):
     """Reports a wrong option in one line, without the list of all options."""
 
     def error(self, message: str):
-        tell(message, failed=True)
+        report(message, failed=True)
         sys.exit(2)
 
 
@@ -240,16 +240,17 @@ def main(argv: list[str] | None = None) -> int:
         files = expanded(args.files)
         pending = files_to_track(files, args.output, not args.no_video, options)
     except ConfigError as error:
-        tell(str(error), failed=True)
+        report(str(error), failed=True)
         return 2
     try:
         os.makedirs(args.output, exist_ok=True)
     except OSError as error:
-        tell(f"-o {args.output}: expected a folder, which cannot be made ({error.strerror}); name another", failed=True)
+        reason = f"expected a folder, which cannot be made ({error.strerror}); name another"
+        report(f"-o {args.output}: {reason}", failed=True)
         return 1
     folder = str(Path(args.output).resolve())
     if skipped := len(files) - len(pending):
-        tell(f"{skipped} done already")
+        report(f"{skipped} done already")
     if args.ray:
         pending = [str(Path(file).resolve()) for file in pending]  # the machines there have other working folders
     jobs = [(file, folder, not args.no_video, options) for file in pending]
@@ -259,18 +260,18 @@ def main(argv: list[str] | None = None) -> int:
         results = run_on_ray(jobs, args.ray) if args.ray else run_here(jobs, args.jobs)
         for number, (file, done, line) in enumerate(results, start=1):
             failed += not done
-            tell(f"{number}/{len(jobs)} {'done' if done else 'FAILED'} {redacted(file)}: {line}")
+            report(f"{number}/{len(jobs)} {'done' if done else 'FAILED'} {redacted(file)}: {line}")
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
-        tell("--ray needs Ray, which is not installed: pip install ray", failed=True)
+        report("--ray needs Ray, which is not installed: pip install ray", failed=True)
         return 1
     except ConnectionError as error:
         reason = (str(error).strip().splitlines() or ["no answer"])[0]
-        tell(f"--ray {args.ray}: expected a Ray cluster there, found none: {reason}", failed=True)
+        report(f"--ray {args.ray}: expected a Ray cluster there, found none: {reason}", failed=True)
         return 1
     except KeyboardInterrupt:
-        tell("interrupted; the same command goes on from here", failed=True)
+        report("interrupted; the same command goes on from here", failed=True)
         return 130
     return 1 if failed else 0
 

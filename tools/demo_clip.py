@@ -3,7 +3,7 @@
 python -m tools.demo_clip [-o samples]
 
 An actor (tools/actor.py), turned and moved by a script.
-The background is a photograph of the material, blurred until nothing in it can be told.
+The background is a photograph of the material, blurred until nothing in it can be reported.
 """
 
 from __future__ import annotations

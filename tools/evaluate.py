@@ -1,4 +1,4 @@
-"""How good the parts are: python -m tools.evaluate PART [options]; PART --help tells the options."""
+"""How good the parts are: python -m tools.evaluate PART [options]; PART --help reports the options."""
 
 from __future__ import annotations
 

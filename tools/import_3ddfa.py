@@ -3,7 +3,7 @@
     python -m tools.import_3ddfa [SRC] [--bfm bfm_noneck_v3.pkl] [-o weights/upstream]
 
 SRC (default $FACET_MATERIAL/upstream) is searched for checkpoints of FaceBoxes, MobileNet x1 and x0.5, and ResNet22
-(*.pth, told apart by what is in them), for `param_mean_std_62d_120x120.pkl`, for the 68-point basis of 3DDFA's C++ port
+(*.pth, known by their content), for `param_mean_std_62d_120x120.pkl`, for the 68-point basis of 3DDFA's C++ port
 (`u_base.txt`, `w_shp_base.txt`, `w_exp_base.txt`) and the side files of the dense model. Written are ONNX files, face
 models as npz, and a manifest. `configs/3ddfa_v2.toml` runs them.
 
@@ -110,7 +110,7 @@ def _export(module: nn.Module, example: torch.Tensor, path: Path, inputs: dict, 
     """Write a network as ONNX, batch norms fused, and compare both on the same pixels."""
     with new_file(path, ".onnx") as partial:
         with torch.no_grad(), warnings.catch_warnings():
-            # the new exporter needs a further package and writes larger graphs; the old one is told to be old
+            # the new exporter needs a further package and writes larger graphs; the old one is asked for by name
             warnings.simplefilter("ignore", DeprecationWarning)
             torch.onnx.export(
                 module,

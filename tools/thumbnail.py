@@ -1,4 +1,4 @@
-"""Compute the average face thumbnail (weights/appearance.npz) and tell how well thumbnails tell people apart.
+"""Compute the average face thumbnail (weights/appearance.npz) and report how well thumbnails distinguish people.
 
 python -m tools.thumbnail [-o weights/appearance.npz]
 

@@ -13,15 +13,15 @@ from facet.tracker.compiling import njit
 from facet.tracker.errors import WeightsError
 from facet.tracker.weights import load_arrays
 
-# What telling one whole blendshape more costs, where a deviation by the usual error costs 1/2. Those that would lose
-# LOST or more of their weight to that are not told, as an answer says too little of them.
+# What reporting one whole blendshape more costs, where a deviation by the usual error costs 1/2. Those that would lose
+# LOST or more of their weight to that are not reported, as an answer says too little of them.
 COST, LOST = 1.5, 0.3
 SWEEPS, LEAST_STEP = 12, 1e-3
 # The answer at rest is a mean over so many frames, at first and at most. It stays within FARTHEST of the usual one, and
-# within this part of the whole answer to a blendshape, so that most of what is held stays told.
+# within this part of the whole answer to a blendshape, so that most of what is held stays reported.
 FIRST_FRAMES, MOST_FRAMES = 40.0, 900.0
 FARTHEST, LARGEST_PART = 0.25, 0.25
-KNOWN = "eyeBlink"  # told by name in training, on photographs, too: it needs no reading
+KNOWN = "eyeBlink"  # trained under its name, on photographs, too: it needs no reading
 # Of two sources the second one's part in how shut an eye is, and a factor: the first follows lids better and shuts them
 # less. By the lids that MediaPipe sees in videos.
 SECOND_PART, BLINK_GAIN = 0.25, 1.35
@@ -62,12 +62,12 @@ def linked(blendshapes: dict[str, float], share: float) -> dict[str, float]:
 
 
 class BlendshapeReader:
-    """Reads the blendshapes from the expressions that a network tells.
+    """Reads the blendshapes from the expressions that a network predicts.
 
     To what it is not sure of a network answers faintly, and a little with all that moves alike: that comes nearest to
     the truth in every coefficient, and draws the face where it is, but no avatar would ever reach its range. How it
-    answers to each blendshape, and how much that varies, was measured on rendered people (tools/answers.py). Told are
-    the weights in [0, 1] that explain an answer best while being few, by least squares with a cost for each; what a
+    answers to each blendshape, and how much that varies, was measured on rendered people (tools/answers.py). The result
+    is the weights in [0, 1] that explain an answer best while being few, by least squares with a cost for each; what a
     face answers at rest is its own and is learnt on the way.
 
     Parameters
@@ -105,7 +105,7 @@ class BlendshapeReader:
         if not np.isfinite(self.matrix).all():
             raise ValueError("expected finite answers")
         self.known = np.array([name.startswith(KNOWN) for name in names])
-        self.told = self.known | (np.diag(self.matrix) > COST / LOST)
+        self.readable = self.known | (np.diag(self.matrix) > COST / LOST)
         learnt = np.array([not name.startswith((KNOWN, NO_REST)) for name in names])
         own = np.arange(size) % max(count, 1)  # the expression that each number of an answer is about
         self.farthest = np.minimum(FARTHEST, LARGEST_PART * response[own, np.arange(size)].clip(min=0)) * learnt[own]
@@ -154,7 +154,10 @@ class Reading:
         reader = self._reader
         self._frames = min(self._frames + 1.0, MOST_FRAMES)
         _learn_rest(self._rest, answer, reader.rest, reader.farthest, FIRST_FRAMES + self._frames)
-        _read(self._weights, answer, self._rest, reader.gain, reader.matrix, reader.known, reader.told, reader.opposite)
+        _read(
+            self._weights, answer, self._rest, reader.gain, reader.matrix,
+            reader.known, reader.readable, reader.opposite,
+        )  # fmt: skip
         return np.minimum(self._weights * reader.stretch, 1.0).astype(np.float32)
 
     def settle(self, rest: np.ndarray) -> None:
@@ -175,7 +178,7 @@ def _learn_rest(rest, answer, usual, farthest, frames):
 
 
 @njit(nogil=True)
-def _read(weights, answer, rest, gain, matrix, known, told, opposite):
+def _read(weights, answer, rest, gain, matrix, known, readable, opposite):
     """Coordinate descent from the weights of the frame before, in place."""
     count = len(weights)
     gradient = np.full(count, COST)
@@ -194,6 +197,6 @@ def _read(weights, answer, rest, gain, matrix, known, told, opposite):
             gradient[i] -= gain[k, i] * beyond
     for i in range(count):
         high[i] = 1.0 - weights[opposite[i]] if opposite[i] < count else 1.0
-        if known[i] or not told[i]:
+        if known[i] or not readable[i]:
             low[i] = high[i] = weights[i]
     descend(matrix, gradient, weights, low, high, SWEEPS, LEAST_STEP)

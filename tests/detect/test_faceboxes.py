@@ -131,7 +131,7 @@ def test_small_pictures_are_hardly_shrunk(tmp_path, width, height, scale):
     assert detector.input_scale(width, height) == pytest.approx(scale)
 
 
-def test_faces_much_lower_than_asked_for_are_not_told(tmp_path):
+def test_faces_much_lower_than_asked_for_are_not_reported(tmp_path):
     # in an input of half the size: 10 and 16 px in the picture
     entry = write_boxes_network(tmp_path, [[0, 0, 4, 5], [40, 0, 46, 8]], [0.9, 0.6])
     (found,) = FaceBoxes.open(entry, DetectorConfig(min_face_px=20))(GREY)

@@ -1,4 +1,4 @@
-"""Bounds of a face that is told by coefficients."""
+"""Bounds of a face that is given by coefficients."""
 
 import numpy as np
 import pytest

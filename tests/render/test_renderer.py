@@ -123,7 +123,7 @@ def test_a_model_of_points_has_axes_but_no_mesh(open_one):
 
 
 def red_and_blue(first_scale=1.0, second_scale=1.0, z=(0.0, 0.0), turn=(0.0, 0.0)):
-    """Depth pictures tell which of two flat faces is seen: their greys differ with their own depth."""
+    """Depth images show which of two flat faces is seen: their greys differ with their own depth."""
     one = place(FLAT, turn[0], scale=first_scale, at=(60, 60))
     two = place(FLAT, turn[1], scale=second_scale, at=(60, 60))
     for track, shift in zip((one, two), z, strict=True):

@@ -22,9 +22,9 @@ def test_response_and_spread_are_those_of_the_answers():
     truth[:, : answers.AT_REST] = 0
     spread = np.diag([0.02, 0.04, 0.06, 0.02, 0.1])
     noise = rng.normal(size=truth.shape) @ spread
-    # what each tells at rest is its own and says nothing of either
-    told = 0.2 * rng.random((60, 1, count)) + truth @ response + noise
-    parts = answers.measure(told, truth)
+    # what each shows at rest is its own and says nothing of either
+    reported = 0.2 * rng.random((60, 1, count)) + truth @ response + noise
+    parts = answers.measure(reported, truth)
     np.testing.assert_allclose(parts["response"], response, atol=0.03)
     found = np.sqrt(np.diag(np.linalg.inv(parts["precision"])))
     np.testing.assert_allclose(found, np.hypot(np.diag(spread), answers.LEAST_VARIANCE**0.5), rtol=0.15)
@@ -80,7 +80,7 @@ def test_precise_mode_has_answers_of_its_own(tmp_path, monkeypatch):
     assert entry.get("answers", str) == "aligner_answers.npz"
     names = load_face_model(tmp_path / "face_model.npz").expression_names
     reader = BlendshapeReader.open(entry.sibling("aligner_answers.npz").path, names)
-    assert len(reader.rest) == 2 * len(names) and reader.told.sum() > 10
+    assert len(reader.rest) == 2 * len(names) and reader.readable.sum() > 10
 
 
 def test_what_reading_shrinks_is_stretched_where_it_follows():
@@ -91,11 +91,11 @@ def test_what_reading_shrinks_is_stretched_where_it_follows():
     )
     truth[:, : answers.AT_REST] = 0
     response = np.tile(0.5 * np.eye(count), 2)
-    told = truth @ response + 0.03 * rng.normal(size=(40, answers.SHOTS, size))
-    parts = answers.measure(told, truth)
+    reported = truth @ response + 0.03 * rng.normal(size=(40, answers.SHOTS, size))
+    parts = answers.measure(reported, truth)
     weaker = parts | {"response": 1.25 * parts["response"]}  # what is read is a fifth too small
     names = tuple("abcdef")
-    gain = answers.gain_of(BlendshapeReader(names, np.zeros(size), **weaker), told, truth)
+    gain = answers.gain_of(BlendshapeReader(names, np.zeros(size), **weaker), reported, truth)
     assert (np.abs(gain - 1.25) < 0.1).all()
-    gain = answers.gain_of(BlendshapeReader(names, np.zeros(size), **parts), rng.random(told.shape), truth)
+    gain = answers.gain_of(BlendshapeReader(names, np.zeros(size), **parts), rng.random(reported.shape), truth)
     assert (gain == 1).all() and MOST_GAIN > 1.25

@@ -48,7 +48,7 @@ def test_results_are_those_of_the_program(clips, networks, tmp_path, capsys):
     assert capsys.readouterr().out.count("done") == 3
 
 
-def test_what_is_done_is_skipped_and_what_fails_is_told_in_a_line(clips, networks, tmp_path, capsys):
+def test_what_is_done_is_skipped_and_what_fails_is_reported_in_a_line(clips, networks, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()
     (out / "clip0.jsonl").write_text("done before")
@@ -136,7 +136,7 @@ def test_the_longest_names(networks, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["n" * 249 + ".jsonl", "n" * 249 + ".mp4"]
 
 
-def test_no_ray_is_told(clips, tmp_path, monkeypatch, capsys):
+def test_no_ray_is_reported(clips, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert batch.main([*clips, "-o", str(tmp_path / "out"), "--ray", "auto"]) == 1
     assert "pip install ray" in capsys.readouterr().err
@@ -176,7 +176,7 @@ def test_a_real_ray_tracks_every_file(clips, networks, tmp_path):
     )
 
 
-def test_no_cluster_at_the_address_is_told_in_a_line(clips, tmp_path, capsys):
+def test_no_cluster_at_the_address_is_reported_in_a_line(clips, tmp_path, capsys):
     pytest.importorskip("ray")
     assert batch.main([*clips, "-o", str(tmp_path / "out"), "--ray", "auto"]) == 1
     assert "--ray auto: expected a Ray cluster" in capsys.readouterr().err

@@ -48,10 +48,10 @@ def test_medians_are_taken_figure_by_figure():
 
 def test_results_carry_machine_and_versions(tmp_path):
     write_json(tmp_path / "x.json", {"start_up": {"ours": 0.5}})
-    told = json.loads((tmp_path / "x.json").read_text())
-    assert told["start_up"] == {"ours": 0.5}
-    assert told["machine"]["cores"] == machine()["cores"]
-    assert told["machine"]["packages"]["numpy"] == np.__version__
+    reported = json.loads((tmp_path / "x.json").read_text())
+    assert reported["start_up"] == {"ours": 0.5}
+    assert reported["machine"]["cores"] == machine()["cores"]
+    assert reported["machine"]["packages"]["numpy"] == np.__version__
 
 
 def test_frames_go_there_and_back_without_a_cut():
@@ -85,7 +85,7 @@ def test_the_table_tells_ratios_and_leaves_out_what_was_not_measured():
     assert "| 1.00 ms |  |" in table({"tracked_face": {"ours_p50_ms": 1.0, "ours_p99_ms": 2.0}})
 
 
-def test_the_soak_is_told_against_frames_without_detection():
+def test_the_soak_is_compared_with_frames_without_detection():
     row = {"n": 10, "p50_ms": 2.0, "p99_ms": 4.0, "max_ms": 9.0}
     profile = {"stages": {"step": row, "step_detect": row | {"p99_ms": 7.0}, "frame": {"n": 20}}, "dropped_frames": 1}
     text = soak_table(

@@ -66,7 +66,7 @@ def test_mistakes_are_one_line(tmp_path, capsys, settings, options, status, word
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unreadable_photo_is_skipped_and_told(tmp_path, settings, capsys):
+def test_an_unreadable_photo_is_skipped_and_reported(tmp_path, settings, capsys):
     folder = tmp_path / "photos"
     folder.mkdir()
     cv2.imwrite(str(folder / "a.png"), np.full((40, 60, 3), 90, np.uint8))

@@ -149,36 +149,37 @@ def test_absent_material_is_said_in_a_line(tmp_path, monkeypatch):
 
 
 def test_the_trackers_are_those_of_the_program(tmp_path, networks):
-    """What is judged through the library is what `app.py` tells of the same clip."""
+    """What is judged through the library is what `app.py` reports of the same clip."""
     clip, log = str(ROOT / "samples" / "demo.mp4"), tmp_path / "log.jsonl"
     options = ["--log", str(log), "--no-window", "--quiet", "--max-frames", "12"]
     assert run_app(["-f", clip, *options, *map(str, networks)]) == 0
     tracker = next(iter(common.open_trackers(networks[1:] or None, ()).values()))
     with open_source(clip, max_frames=12) as source:
         for record, frame in zip(map(json.loads, log.read_text().splitlines()), source, strict=True):
-            (told,), (face,) = record["faces"], tracker.step(frame)
-            np.testing.assert_allclose(told["landmarks"], face.landmarks, atol=2e-3)
-            assert told["blendshapes"] == pytest.approx(face.blendshapes, abs=2e-3)
+            (reported,), (face,) = record["faces"], tracker.step(frame)
+            np.testing.assert_allclose(reported["landmarks"], face.landmarks, atol=2e-3)
+            assert reported["blendshapes"] == pytest.approx(face.blendshapes, abs=2e-3)
 
 
 def test_a_followed_face_is_that_of_a_still_video(shots, tmp_path):
-    """The last of the frames as app.py tells them of a video of one picture; not the first, which is seen twice."""
+    """The last of the frames as app.py reports them of a video of one picture; not the first, which is seen twice."""
     picture, clip, log = shots[0].picture, tmp_path / "still.mkv", tmp_path / "log.jsonl"
     (file,) = write_pictures(tmp_path / "frames", shots[:1])
     exact = ("-c:v", "ffv1", "-pix_fmt", "bgr0")
     ffmpeg("-loop", 1, "-i", file, "-frames:v", common.FOLLOWED_FRAMES, "-r", 30, *exact, clip)
     assert run_app(["-f", str(clip), "--log", str(log), "--no-window", "--quiet"]) == 0
-    told = [json.loads(line)["faces"][0]["landmarks"] for line in log.read_text().splitlines()]
+    reported = [json.loads(line)["faces"][0]["landmarks"] for line in log.read_text().splitlines()]
     tracker = next(iter(common.open_trackers(None, ()).values()))
     (face,), (alone,) = common.followed(tracker, picture), common.still(tracker, picture)
-    np.testing.assert_allclose(face.landmarks, told[-1], atol=0.05)
-    np.testing.assert_allclose(alone.landmarks, told[0], atol=0.05)
-    assert np.abs(np.subtract(told[0], told[-1])).max() > 0.1
+    np.testing.assert_allclose(face.landmarks, reported[-1], atol=0.05)
+    np.testing.assert_allclose(alone.landmarks, reported[0], atol=0.05)
+    assert np.abs(np.subtract(reported[0], reported[-1])).max() > 0.1
 
 
 def test_unknown_figures_become_null(tmp_path):
     args = SimpleNamespace(json=tmp_path / "a.json", plots=None)
-    common.tell({"a": {"b": np.float32(0.5), "c": float("nan"), "d": np.int64(3)}, "e": np.array([1.0, np.inf])}, args)
+    figures = {"a": {"b": np.float32(0.5), "c": float("nan"), "d": np.int64(3)}, "e": np.array([1.0, np.inf])}
+    common.report(figures, args)
     assert json.loads(args.json.read_text()) == {"a": {"b": 0.5, "c": None, "d": 3}, "e": [1.0, None]}
 
 
@@ -191,16 +192,16 @@ def test_the_scripts_truth_answers_perfectly():
     assert blendshapes.exceptions(rows, list(model.expression_names)) == []
 
 
-def test_weak_mixed_up_and_lost_blendshapes_are_told():
+def test_weak_mixed_up_and_lost_blendshapes_are_reported():
     model, _ = people.cast(0)
     names = list(model.expression_names)
     smile, pucker, jaw = (names.index(name) for name in ("mouthSmile_L", "mouthPucker", "jawOpen"))
-    told = np.repeat(blendshapes.script(model)[None].astype(float), 2, axis=0)
-    told[0, :, smile] = 0.3 + 0.4 * told[0, :, smile]  # somebody's own rest does not count
-    told[1, :, smile] *= 0.4
-    told[..., names.index("mouthFunnel")] += 0.6 * told[..., pucker]
-    told[:, blendshapes.window(jaw)] = np.nan
-    rows = blendshapes.figures(told, model.expression_names)
+    reported = np.repeat(blendshapes.script(model)[None].astype(float), 2, axis=0)
+    reported[0, :, smile] = 0.3 + 0.4 * reported[0, :, smile]  # somebody's own rest does not count
+    reported[1, :, smile] *= 0.4
+    reported[..., names.index("mouthFunnel")] += 0.6 * reported[..., pucker]
+    reported[:, blendshapes.window(jaw)] = np.nan
+    rows = blendshapes.figures(reported, model.expression_names)
     assert rows["mouthSmile_L"]["slope"] == pytest.approx(0.4) and rows["mouthSmile_L"]["correlation"] > 0.999
     assert rows["mouthSmile_L"]["rest"] == pytest.approx(0.15)
     assert (rows["mouthPucker"]["leak_to"], rows["mouthPucker"]["leak"]) == ("mouthFunnel", pytest.approx(0.6))
@@ -211,11 +212,11 @@ def test_weak_mixed_up_and_lost_blendshapes_are_told():
 def test_cross_talk_is_a_table_of_what_else_rises(tmp_path):
     model, _ = people.cast(0)
     names = model.expression_names
-    told = np.repeat(blendshapes.script(model)[None].astype(float), 2, axis=0)
+    reported = np.repeat(blendshapes.script(model)[None].astype(float), 2, axis=0)
     pucker, funnel = names.index("mouthPucker"), names.index("mouthFunnel")
-    told[0, :, funnel] += 0.6 * told[0, :, pucker]
-    told[..., funnel] += 0.1  # at rest, too
-    rises = blendshapes.cross_talk(told)
+    reported[0, :, funnel] += 0.6 * reported[0, :, pucker]
+    reported[..., funnel] += 0.1  # at rest, too
+    rises = blendshapes.cross_talk(reported)
     assert rises[pucker, funnel] == pytest.approx(0.3) and rises[funnel, pucker] == 0
     np.testing.assert_allclose(np.diag(rises), 1)
     blendshapes.write_table(tmp_path / "x.csv", names, rises)
@@ -223,18 +224,18 @@ def test_cross_talk_is_a_table_of_what_else_rises(tmp_path):
     assert rows[0] == ["raised", *names] and len(rows) == len(names) + 1
     assert rows[1 + pucker][0] == "mouthPucker" and rows[1 + pucker][1 + funnel] == "0.30"
     assert rows[1 + funnel][1 + pucker] == ""
-    figures = blendshapes.figures(told, names)
+    figures = blendshapes.figures(reported, names)
     assert blendshapes.summary(figures, ["mouthPucker", "jawOpen"])["cross_talk"] == pytest.approx(0.15)
 
 
-def test_eyes_that_are_told_apart_are_noticed():
+def test_eyes_apart():
     model, _ = people.cast(0)
     names = model.expression_names
-    told = blendshapes.script(model)[None].astype(float)
-    assert blendshapes.eyes_apart(told, names) == 0
-    told[..., names.index("eyeLookUp_L")] += 0.4
-    told[0, 0] = np.nan  # lost
-    assert blendshapes.eyes_apart(told, names) == pytest.approx(0.1)
+    reported = blendshapes.script(model)[None].astype(float)
+    assert blendshapes.eyes_apart(reported, names) == 0
+    reported[..., names.index("eyeLookUp_L")] += 0.4
+    reported[0, 0] = np.nan  # lost
+    assert blendshapes.eyes_apart(reported, names) == pytest.approx(0.1)
 
 
 def test_what_moves_along_the_view_does_not_show():
@@ -249,8 +250,8 @@ def test_a_jaw_that_is_tracked_answers(networks):
     jaw = blendshapes.window(model.expression_names.index("jawOpen"))
     rows = np.r_[0 : blendshapes.SETTLING, jaw]
     tracker = next(iter(common.open_trackers(networks[1:] or None, ()).values()))
-    told = blendshapes.play({"one": tracker}, model, next(cast), (8.0, 0.0, 0.0), weights[rows])
-    opened = told["one"][blendshapes.SETTLING :, model.expression_names.index("jawOpen")]
+    reported = blendshapes.play({"one": tracker}, model, next(cast), (8.0, 0.0, 0.0), weights[rows])
+    opened = reported["one"][blendshapes.SETTLING :, model.expression_names.index("jawOpen")]
     assert common.correlation(opened, blendshapes.RAMP) > 0.85
 
 

@@ -1,4 +1,4 @@
-"""The figures that the evaluation tells, against values by hand."""
+"""The figures that the evaluation reports, against values by hand."""
 
 from types import SimpleNamespace
 
@@ -55,17 +55,17 @@ def test_lip_and_mouth_errors_are_of_distances():
 
 def test_spread_is_of_the_points_within_a_face():
     truth = faces(2)
-    told = truth.copy()
-    told[0, ::2] += (6.0, 0.0)  # half of the points off by 6 %: variance 9; the other face: none
-    assert landmarks.metrics(told, truth)["std"] == pytest.approx(np.sqrt(9 / 2))
+    reported = truth.copy()
+    reported[0, ::2] += (6.0, 0.0)  # half of the points off by 6 %: variance 9; the other face: none
+    assert landmarks.metrics(reported, truth)["std"] == pytest.approx(np.sqrt(9 / 2))
 
 
 def test_depth_counts_without_its_mean():
     truth = np.concatenate([faces(2), np.zeros((2, 68, 1))], axis=2)
     assert landmarks.metrics(truth + np.array([0, 0, 9]), truth)["gte"] == pytest.approx(0)
-    told = truth.copy()
-    told[:, ::2, 2] += 2
-    result = landmarks.metrics(told, truth)
+    reported = truth.copy()
+    reported[:, ::2, 2] += 2
+    result = landmarks.metrics(reported, truth)
     assert result["gte"] == pytest.approx(100 * 1 / 40) and result["gte_std"] == pytest.approx(0, abs=1e-9)
     assert result["nme"] == 0
 
@@ -118,8 +118,8 @@ def test_jitter_by_hand():
 
 
 def test_tremble_by_hand_and_a_face_that_is_gone():
-    told = [SimpleNamespace(blendshapes={"jawOpen": 0.1 * (t % 2), "eyeWideLeft": 0.5}) for t in range(5)]
-    np.testing.assert_allclose(jitter.tremble(told), [0.1, 0])
+    reported = [SimpleNamespace(blendshapes={"jawOpen": 0.1 * (t % 2), "eyeWideLeft": 0.5}) for t in range(5)]
+    np.testing.assert_allclose(jitter.tremble(reported), [0.1, 0])
     track = jitter.track_of([SimpleNamespace(landmarks=np.ones((68, 3))), None])
     assert track.shape == (2, 68, 2) and (track[0] == 1).all() and np.isnan(track[1]).all()
 
@@ -189,17 +189,17 @@ def test_pose_errors_by_hand():
 def test_winks_by_hand():
     shut = np.array([[0, 0], [1, 1], [1, 0], [0, 1]], bool)
     result = blink.rendered_figures(np.where(shut, 0.9, 0.1), shut)
-    assert result["winks_told"] == result["auc"] == result["shut_told"] == result["open_told"] == 1
+    assert result["winks_reported"] == result["auc"] == result["shut_reported"] == result["open_reported"] == 1
     assert result["wink_difference"] == pytest.approx(0.8)
     together = np.repeat(np.where(shut, 0.9, 0.1).max(axis=1, keepdims=True), 2, axis=1)
-    assert blink.rendered_figures(together, shut)["winks_told"] == 0
-    told = np.vstack([np.where(shut, 0.9, 0.1), [[np.nan] * 2]])
-    lost = blink.rendered_figures(told, np.vstack([shut, [[True, True]]]))
+    assert blink.rendered_figures(together, shut)["winks_reported"] == 0
+    reported = np.vstack([np.where(shut, 0.9, 0.1), [[np.nan] * 2]])
+    lost = blink.rendered_figures(reported, np.vstack([shut, [[True, True]]]))
     assert lost["missed"] == 1 and lost["eyes_shut"] == 4
 
 
 class Winker:
-    """Tells of both eyes what it was given, frame after frame."""
+    """Reports of both eyes what it was given, frame after frame."""
 
     def __init__(self, weights):
         self.weights = iter(weights)
@@ -220,27 +220,27 @@ def test_blinks_of_a_video_are_held_against_the_lids_of_a_mesh(tmp_path):
         for upper, _ in pairs:
             mesh[:, upper, 1] = 10 * gaps[:, eye]
     np.save(tmp_path / "clip.npy", mesh)
-    told = [(0.0, 0.0), (1.0, 0.0), (0.3, 0.6), (1.0, 0.9), (0.5, 0.5)]
-    result = blink.against_mesh(clip, tmp_path / "clip.npy", Winker(told))
+    reported = [(0.0, 0.0), (1.0, 0.0), (0.3, 0.6), (1.0, 0.9), (0.5, 0.5)]
+    result = blink.against_mesh(clip, tmp_path / "clip.npy", Winker(reported))
     right = np.corrcoef([0.0, 1.0, 0.3, 1.0], [0.30, 0.04, 0.30, 0.04])[0, 1]
     assert result["correlation_right"] == pytest.approx(-right)
     both = np.corrcoef([0.0, 0.5, 0.45, 0.95], [0.30, 0.17, 0.17, 0.04])[0, 1]
     assert result["correlation_both"] == pytest.approx(-both)
-    assert result["mesh_shut_told"] == pytest.approx(3 / 4)  # not the left eye's 0.6
-    assert result["mesh_open_told"] == pytest.approx(3 / 4)  # not the right eye's 0.3
+    assert result["mesh_shut_reported"] == pytest.approx(3 / 4)  # not the left eye's 0.6
+    assert result["mesh_open_reported"] == pytest.approx(3 / 4)  # not the right eye's 0.3
     # in both frames with one lid shut the weights differ, in the third by too little
-    assert (result["real_winks"], result["real_winks_told"], result["false_winks"]) == (2, 1, 0)
-    squint = blink.against_mesh(clip, tmp_path / "clip.npy", Winker([(0.9, 0.2), *told[1:]]))
+    assert (result["real_winks"], result["real_winks_reported"], result["false_winks"]) == (2, 1, 0)
+    squint = blink.against_mesh(clip, tmp_path / "clip.npy", Winker([(0.9, 0.2), *reported[1:]]))
     assert squint["false_winks"] == 1
-    lost = blink.against_mesh(clip, tmp_path / "clip.npy", Winker([*told[:2], (None, None), *told[3:]]))
-    assert lost["mesh_open_told"] == 1
+    lost = blink.against_mesh(clip, tmp_path / "clip.npy", Winker([*reported[:2], (None, None), *reported[3:]]))
+    assert lost["mesh_open_reported"] == 1
     np.save(tmp_path / "clip.npy", mesh[:4])
     with pytest.raises(ValueError, match="points, found"):
-        blink.against_mesh(clip, tmp_path / "clip.npy", Winker(told))
+        blink.against_mesh(clip, tmp_path / "clip.npy", Winker(reported))
 
 
 class Puppet:
-    """A face whose brows stand where it was told, frame after frame: heights of the right and the left one."""
+    """A face whose brows stand where they were given, frame after frame: heights of the right and the left one."""
 
     def __init__(self, heights):
         self.heights = iter(heights)
@@ -274,8 +274,8 @@ def test_brows_of_a_video_are_held_against_those_of_a_mesh(tmp_path):
     alike = [[(right + left) / 2] * 2 for right, left in seen[:4]] + [[None, None], [0.5, 0.5]]
     both = brows.against_mesh(clip, tmp_path / "clip.npy", Puppet(alike))
     assert both["frames"] == 4 and both["slope_apart"] == both["correlation_apart"] == 0
-    truth, told = seen[:4, 0], seen[:4].mean(axis=1)
-    assert both["slope_right"] == pytest.approx(np.cov(truth, told)[0, 1] / np.var(truth, ddof=1))
+    truth, reported = seen[:4, 0], seen[:4].mean(axis=1)
+    assert both["slope_right"] == pytest.approx(np.cov(truth, reported)[0, 1] / np.var(truth, ddof=1))
 
 
 @pytest.mark.parametrize("part", [blink, brows])

@@ -268,6 +268,6 @@ def test_missing_data_names_the_step_that_makes_it(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", ["net.block=cap", "data.shares.paintings=1", "net.width=15"])
-def test_mistakes_of_a_recipe_are_told(wrong):
+def test_mistakes_of_a_recipe_are_reported(wrong):
     with pytest.raises(ConfigError):
         load_recipe("aligner", (wrong,))

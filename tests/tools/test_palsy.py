@@ -57,11 +57,11 @@ def test_the_figures_of_differences():
 @pytest.mark.long
 def test_one_sided_movements_are_reported(tmp_path):
     assert asymmetry.main(["--people", "12", "--json", str(tmp_path / "figures.json")]) == 0
-    told = json.loads((tmp_path / "figures.json").read_text())
-    assert told["precise"]["mean"]["correlation"] >= 0.85 and 0.75 <= told["precise"]["mean"]["slope"] <= 1.2
-    assert told["default"]["mean"]["correlation"] >= 0.75 and told["default"]["mean"]["slope"] >= 0.6
+    reported = json.loads((tmp_path / "figures.json").read_text())
+    assert reported["precise"]["mean"]["correlation"] >= 0.85 and 0.75 <= reported["precise"]["mean"]["slope"] <= 1.2
+    assert reported["default"]["mean"]["correlation"] >= 0.75 and reported["default"]["mean"]["slope"] >= 0.6
     for mode in ("precise", "default"):
-        assert told[mode]["mean"]["healthy_apart_percent"] <= 1.5
+        assert reported[mode]["mean"]["healthy_apart_percent"] <= 1.5
 
 
 def test_errors_by_the_outer_eyes_and_the_pupils():
@@ -86,6 +86,6 @@ def test_palsied_people_are_judged_beside_the_published_row(tmp_path, monkeypatc
     monkeypatch.setitem(landmarks.SETS, "palsied", (landmarks.still, lambda: landmarks.palsied_people(2)))
     json_path = tmp_path / "figures.json"
     assert landmarks.main(["--sets", "palsied", "--json", str(json_path), "--config", "configs/precise.toml"]) == 0
-    told = json.loads(json_path.read_text())["palsied"]
-    assert told["published, on its own set"]["gte"] == 8.193
-    assert set(landmarks.PUBLISHED) <= set(told["precise"]) and told["precise"]["pictures"] == 2
+    reported = json.loads(json_path.read_text())["palsied"]
+    assert reported["published, on its own set"]["gte"] == 8.193
+    assert set(landmarks.PUBLISHED) <= set(reported["precise"]) and reported["precise"]["pictures"] == 2

@@ -108,7 +108,7 @@ def test_what_most_brows_do_is_rest(model):
 
 
 def test_a_network_is_asked_in_the_pixels_of_the_cuts(model):
-    """It tells, of each crop, the camera that stands where its marked pixels are."""
+    """It predicts, for each crop, the camera that stands where its marked pixels are."""
     size = 60
     rest = np.zeros(model.shape_count, np.float32), np.zeros(model.expression_count, np.float32)
 
@@ -129,5 +129,5 @@ def test_a_network_is_asked_in_the_pixels_of_the_cuts(model):
     image[118:123, 78:83] = 255
     image[120, 80] = 255
     points = np.random.default_rng(0).uniform(60, 140, (68, 2))
-    (face,) = proportions.told(Network(), Mirror.of(model), image[None], points[None])
+    (face,) = proportions.predictions(Network(), Mirror.of(model), image[None], points[None])
     assert np.abs(face.camera[:2, 3] - (80.5, 120.5)).max() < 3  # a crop's pixel is about two of the cut's

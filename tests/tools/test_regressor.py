@@ -152,7 +152,7 @@ def test_what_a_face_shows_weighs_more():
     assert spread[0].item() == pytest.approx(1.5)
 
 
-def test_sides_are_told_apart():
+def test_sides_are_distinguished():
     weights = torch.tensor([[0.2, 0.9, 0.7], [0.5, 0.1, 0.5]])
     assert losses.sides_apart(weights, [[0], [2]]).tolist() == [[pytest.approx(-0.5)], [0]]
     assert losses.partner("mouthSmile_L") == "mouthSmile_R" and losses.partner("eyeLookUp_L") == "eyeLookUp_R"
@@ -221,8 +221,8 @@ def test_what_a_teacher_says_lies_where_the_photograph_shows_it(tmp_path):
         x, y = (light.sum(1) @ spot) / area, (light.sum(2) @ spot) / area
         return torch.stack([x, y, area.sqrt() / size], 1)[:, None].expand(-1, 68, -1)
 
-    told = teacher_landmarks(of_the_square, tmp_path, points, augment.Crops(112))
-    for said, side, corner in zip(told, sides, corners, strict=True):
+    reported = teacher_landmarks(of_the_square, tmp_path, points, augment.Crops(112))
+    for said, side, corner in zip(reported, sides, corners, strict=True):
         np.testing.assert_allclose(said, [[*(np.array(corner) + side / 2), side]] * 68, atol=0.1)
 
 

@@ -1,4 +1,4 @@
-"""Rendered faces: what is drawn is what is told."""
+"""Rendered faces: what is drawn agrees with the truth beside it."""
 
 import cv2
 import numpy as np
@@ -102,9 +102,9 @@ def test_every_move_is_drawn_alone_on_either_side_and_on_both(model):
 def test_gaze_goes_with_the_eyes(model, people):
     near = [face for face in people if abs(face.yaw_deg) < 25]
     names = list(model.expression_names)
-    told = [rendered.gaze_of(model, face)[1, 0] for face in near]
+    reported = [rendered.gaze_of(model, face)[1, 0] for face in near]
     out, into = (np.array([f.expression[names.index(f"eyeLook{way}_L")] for f in near]) for way in ("Out", "In"))
-    assert len(near) >= 8 and np.corrcoef(told, out - into)[0, 1] > 0.8
+    assert len(near) >= 8 and np.corrcoef(reported, out - into)[0, 1] > 0.8
 
 
 def test_lenses_close_the_frames():

@@ -18,12 +18,12 @@ def face_of(seed, score=0.5):
 
 
 @pytest.mark.parametrize("zoom", [0.9, 1.0, 1.2])
-def test_what_was_told_of_a_zoomed_crop_lies_in_the_image_where_it_did(zoom):
+def test_a_prediction_for_a_zoomed_crop_lies_in_the_image_where_it_did(zoom):
     face, roi = face_of(0), Roi(30.5, -12.0, 240.0, roll_deg=33.0)
     before = model_to_image(face.camera, roi.zoomed(zoom), SIZE_PX)
-    told = unzoomed(face, zoom, SIZE_PX)
-    np.testing.assert_allclose(model_to_image(told.camera, roi, SIZE_PX), before, atol=1e-4)
-    assert (told.shape is face.shape, told.expression is face.expression, told.score) == (True, True, 0.5)
+    reported = unzoomed(face, zoom, SIZE_PX)
+    np.testing.assert_allclose(model_to_image(reported.camera, roi, SIZE_PX), before, atol=1e-4)
+    assert (reported.shape is face.shape, reported.expression is face.expression, reported.score) == (True, True, 0.5)
 
 
 def test_a_zoomed_square_keeps_its_centre_and_roll():

@@ -1,4 +1,4 @@
-"""What a thumbnail must tell apart, and what it must not mind."""
+"""What a thumbnail must distinguish, and what it must not mind."""
 
 import cv2
 import numpy as np

@@ -25,18 +25,18 @@ def reader():
 
 
 def answer(**shown):
-    """What that network tells, without noise."""
+    """What that network reports, without noise."""
     truth = np.array([shown.get(name, 0.0) for name in NAMES])
     return (REST + truth @ RESPONSE).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", ["browDown_L", "eyeWide_L", "jawOpen", "mouthSmile_L", "mouthSmile_R"])
 def test_faint_and_mixed_answers_are_read_as_what_was_shown(reader, name):
-    told = reader.start()(answer(**{name: 0.8}))
+    reported = reader.start()(answer(**{name: 0.8}))
     truth = 0.8 * (np.array(NAMES) == name)
     truth[BLINK] = REST[BLINK]  # known: as it comes
-    np.testing.assert_allclose(told, truth, atol=0.05)
-    assert told.dtype == np.float32
+    np.testing.assert_allclose(reported, truth, atol=0.05)
+    assert reported.dtype == np.float32
 
 
 def test_eyes_look_together_unless_much_speaks_against_it(reader):
@@ -46,37 +46,37 @@ def test_eyes_look_together_unless_much_speaks_against_it(reader):
     assert one[LOOK_L] > one[LOOK_R] + 0.2
 
 
-def test_nothing_is_told_of_a_tremble_at_rest(reader):
+def test_nothing_is_reported_of_a_tremble_at_rest(reader):
     rng = np.random.default_rng(0)
     reading = reader.start()
-    told = np.array([reading(answer() + rng.normal(0, NOISE / 3, 8)) for _ in range(200)])
-    told = np.delete(told, BLINK, axis=1)
-    assert told.mean() < 0.01 and told.max() < 0.2
+    reported = np.array([reading(answer() + rng.normal(0, NOISE / 3, 8)) for _ in range(200)])
+    reported = np.delete(reported, BLINK, axis=1)
+    assert reported.mean() < 0.01 and reported.max() < 0.2
 
 
 def test_weights_stay_in_their_range(reader):
     reading = reader.start()
     for much in (answer(mouthSmile_L=3, browDown_L=5), np.full(8, -1.0), np.full(8, 9.0)):
-        told = reading(much.astype(np.float32))
-        assert told.min() >= 0 and told.max() <= 1
+        reported = reading(much.astype(np.float32))
+        assert reported.min() >= 0 and reported.max() <= 1
 
 
-def test_blinks_are_told_as_they_come_and_a_falling_lid_does_not_rise(reader):
+def test_blinks_are_reported_as_they_come_and_a_falling_lid_does_not_rise(reader):
     reading = reader.start()
     for blink in (0.0, 0.4, 1.0):
-        told = reading(answer(eyeBlink_L=blink - REST[BLINK], eyeWide_L=0.9))
-        assert told[BLINK] == pytest.approx(blink, abs=1e-6)
-        assert told[WIDE] == pytest.approx(min(0.9, 1 - blink), abs=0.05)
+        reported = reading(answer(eyeBlink_L=blink - REST[BLINK], eyeWide_L=0.9))
+        assert reported[BLINK] == pytest.approx(blink, abs=1e-6)
+        assert reported[WIDE] == pytest.approx(min(0.9, 1 - blink), abs=0.05)
 
 
 def test_a_face_whose_rest_differs_comes_to_rest(reader):
     reading, own = reader.start(), answer() + np.float32(0.1)
     first = reading(own)
     for _ in range(600):
-        told = reading(own)
-    assert first[SMILE_L] > 0.05 and told[[WIDE, JAW, SMILE_L, SMILE_R]].max() < 0.02
-    np.testing.assert_allclose(told[[LOOK_L, LOOK_R]], first[[LOOK_L, LOOK_R]], atol=0.02)
-    assert told[LOOK_L] > 0.1  # looking aside is no rest
+        reported = reading(own)
+    assert first[SMILE_L] > 0.05 and reported[[WIDE, JAW, SMILE_L, SMILE_R]].max() < 0.02
+    np.testing.assert_allclose(reported[[LOOK_L, LOOK_R]], first[[LOOK_L, LOOK_R]], atol=0.02)
+    assert reported[LOOK_L] > 0.1  # looking aside is no rest
     smiling = reading(own + answer(mouthSmile_R=0.7) - answer())
     assert smiling[SMILE_R] == pytest.approx(0.7, abs=0.06)
 
@@ -95,17 +95,17 @@ def test_rest_is_learnt_anew_within_a_second_when_asked_for(reader):
 @pytest.mark.parametrize("name", ["browDown_L", "jawOpen", "mouthSmile_R"])
 def test_what_is_held_is_hardly_taken_for_rest(reader, name):
     reading, held, k = reader.start(), answer(**{name: 1.0}), NAMES.index(name)
-    told = [reading(held)[k] for _ in range(5000)]
-    assert told[0] > 0.9 and told[30] > 0.8 and told[-1] > 1 - LARGEST_PART - 0.12
+    reported = [reading(held)[k] for _ in range(5000)]
+    assert reported[0] > 0.9 and reported[30] > 0.8 and reported[-1] > 1 - LARGEST_PART - 0.12
     for _ in range(900):
         reading(answer())
-    assert reading(held)[k] > told[-1] + 0.05
+    assert reading(held)[k] > reported[-1] + 0.05
 
 
-def test_what_is_hardly_answered_to_is_not_told():
+def test_what_is_hardly_answered_to_is_not_reported():
     response = np.diag([0.5, 0.5, 0.02])
     reader = BlendshapeReader(("jawOpen", "mouthLeft", "eyeSquint_L"), np.zeros(3), response, np.eye(3) / NOISE**2)
-    assert reader.told.tolist() == [True, True, False]
+    assert reader.readable.tolist() == [True, True, False]
     np.testing.assert_allclose(reader.start()(np.float32([0.4, 0, 0.3])), [0.8, 0, 0], atol=0.03)
 
 
@@ -124,9 +124,9 @@ def test_the_networks_that_are_shipped_have_theirs(weights):
     model = load_face_model(ROOT / "weights" / entry.get("face_model", str))
     names = model.expression_names
     reader = BlendshapeReader.open(entry.sibling(entry.get("answers", str)).path, names)
-    told = reader.start()(reader.rest.astype(np.float32))
-    assert told.shape == (len(names),) and told[~reader.known].max() < 0.05
-    assert all(reader.told[names.index(n)] for n in ("jawOpen", "mouthSmile_L", "browOuterUp_R", "eyeLookIn_L"))
+    reported = reader.start()(reader.rest.astype(np.float32))
+    assert reported.shape == (len(names),) and reported[~reader.known].max() < 0.05
+    assert all(reader.readable[names.index(n)] for n in ("jawOpen", "mouthSmile_L", "browOuterUp_R", "eyeLookIn_L"))
 
 
 def write(path, **parts):

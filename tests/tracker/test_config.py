@@ -1,4 +1,4 @@
-"""Settings: what is accepted, and how mistakes are told."""
+"""Settings: what is accepted, and how mistakes are reported."""
 
 import os
 import re
@@ -82,7 +82,7 @@ def test_every_setting_says_what_it_means(path, meaning):
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "reported"),
     [
         ("inner.cont=1", "did you mean count"),
         ("zzz=1", "known: inner, title"),
@@ -100,8 +100,8 @@ def test_every_setting_says_what_it_means(path, meaning):
         ("inner..count=3", "expected a.b=value"),
     ],
 )
-def test_mistakes_are_told(override, told):
-    with pytest.raises(ConfigError, match=told):
+def test_mistakes_are_reported(override, reported):
+    with pytest.raises(ConfigError, match=reported):
         load_config(Outer, None, [override])
 
 

@@ -97,9 +97,10 @@ def test_light_and_skin_of_a_drawn_face_are_recovered(seed, yaw_deg, pitch_deg):
     light, skin = random_light(seed), (0.5 * rng.normal(size=SKIN.count)).astype(np.float32)
     image, track = drawn(light, skin, yaw_deg, pitch_deg)
     found = LightTrack(ESTIMATOR, 1.0)(image, track.model_to_image, *STILL, 0.0)
-    told, true = found.light.shading(FRONT), light.shading(FRONT)
-    told = told * (told * true).sum() / (told**2).sum()  # what is the light's level and what the skin's is a guess
-    assert np.sqrt(((told - true) ** 2).mean()) / true.mean() < 0.08
+    reported, true = found.light.shading(FRONT), light.shading(FRONT)
+    # the level is the light's as much as the skin's
+    reported = reported * (reported * true).sum() / (reported**2).sum()
+    assert np.sqrt(((reported - true) ** 2).mean()) / true.mean() < 0.08
     assert np.degrees(np.arccos(np.clip(found.light.direction @ light.direction, -1, 1))) < 12
     mean, modes = SKIN.at(ESTIMATOR.patches.uv)
     albedos = [np.log(np.maximum(mean + modes @ values, 0.02)) for values in (found.skin, skin)]
@@ -125,7 +126,7 @@ def test_a_light_on_skin_that_is_known_is_the_one_that_drew_it():
 
 
 @pytest.mark.parametrize("level", [0, 3, 255])
-def test_of_a_face_without_light_or_contrast_nothing_is_told(level):
+def test_of_a_face_without_light_or_contrast_nothing_is_reported(level):
     image = np.full((SIZE, SIZE, 3), level, np.uint8)
     track = place(MODEL, scale=1.1, at=(SIZE / 2, SIZE / 2))
     found = LightTrack(ESTIMATOR, 1.0)(image, track.model_to_image, *STILL, 0.0)
@@ -133,7 +134,7 @@ def test_of_a_face_without_light_or_contrast_nothing_is_told(level):
 
 
 @pytest.mark.parametrize("at", [(-900, 100), (150, 2000), (1e9, 0), (float("nan"), 0)])
-def test_of_a_face_outside_the_image_nothing_is_told(at):
+def test_of_a_face_outside_the_image_nothing_is_reported(at):
     track = place(MODEL, scale=1.1, at=at)
     image = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), np.uint8)
     assert LightTrack(ESTIMATOR, 1.0)(image, track.model_to_image, *STILL, 0.0).light is None

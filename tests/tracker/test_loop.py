@@ -301,7 +301,7 @@ def test_a_replayed_track_is_the_same():
 
 
 class RollingHead(DiscRegressor):
-    """A head whose roll is known; the camera tells of it what the crop, whose turn it is told, has not taken away."""
+    """A head whose roll is known; its camera holds what the turned crop has not taken away."""
 
     crop_spec = replace(DiscRegressor.crop_spec, upright=True)
     roll_deg = 0.0
@@ -318,11 +318,11 @@ class RollingHead(DiscRegressor):
 def test_the_next_crop_turns_half_way_after_the_head(monkeypatch):
     head = RollingHead()
 
-    def told(image, rois, *rest):
+    def reported(image, rois, *rest):
         head.crop_roll_deg = rois[0].roll_deg
         return cut_batch(image, rois, *rest)
 
-    monkeypatch.setattr(observing, "cut_batch", told)
+    monkeypatch.setattr(observing, "cut_batch", reported)
     tracker, _, _ = make_tracker(regressor=head, redetect_s=100.0)
     left = []
     for index, head.roll_deg in enumerate([170.0, 170.0] + 5 * [190.0]):
@@ -385,7 +385,7 @@ def test_live_never_looks_ahead():
 
 
 class CountingReader:
-    """Tells a face how often it has been read, in hundredths; what it is given it keeps."""
+    """Reports a face how often it has been read, in hundredths; what it is given it keeps."""
 
     def __init__(self):
         self.given = []
@@ -412,8 +412,8 @@ def test_blendshapes_are_read_once_a_frame_by_a_reading_that_stays_with_the_face
     np.testing.assert_array_equal(face.expression, reader.given[-1])  # the mesh is drawn as the network says
     for index in range(10, 20):
         tracker.step(frame(index))
-    told = {face.id: face.blendshapes["jawOpen"] for face in tracker.step(frame(20, red, blue))}
-    assert told == {1: pytest.approx(0.11), 2: pytest.approx(0.01)}
+    reported = {face.id: face.blendshapes["jawOpen"] for face in tracker.step(frame(20, red, blue))}
+    assert reported == {1: pytest.approx(0.11), 2: pytest.approx(0.01)}
     tracker.reset()
     (face,) = tracker.step(frame(21, red))
     assert face.blendshapes == {"jawOpen": pytest.approx(0.01)}
@@ -457,7 +457,7 @@ def test_odd_pictures(size_wh):
 
 
 class ContraryRegressor(DiscRegressor):
-    """Tells a face that looks too small in its crop to be smaller still, and the other way round."""
+    """Reports a face that looks too small in its crop to be smaller still, and the other way round."""
 
     def _regress(self, crop):
         face = super()._regress(crop)

@@ -35,7 +35,7 @@ def test_angles_and_rotation_are_inverse(angles):
 @pytest.mark.parametrize("yaw", [90, -90])
 @pytest.mark.parametrize("pitch", [0, 35, -120])
 @pytest.mark.parametrize("roll", [0, 25])
-def test_at_a_right_angle_of_yaw_the_rotation_is_still_told(yaw, pitch, roll):
+def test_at_a_right_angle_of_yaw_the_rotation_is_still_reported(yaw, pitch, roll):
     rotation = rotation_from_angles(yaw, pitch, roll)
     found = angles_from_rotation(rotation)
     assert found[2] == 0

@@ -115,7 +115,7 @@ def test_3ddfa_format_is_upstreams_arithmetic_plus_half_a_pixel():
 def test_in_a_batch_each_face_is_its_own(tmp_path, count):
     numbers = facet_numbers(np.eye(3), shape=(0, 0), logit=0)
     slope = np.zeros_like(numbers)
-    slope[9] = 0.01  # the first shape coefficient tells the crop's brightness
+    slope[9] = 0.01  # the first shape coefficient reports the crop's brightness
     regressor = open_regressor(tmp_path, [slope, numbers], **FACET)
     crops = np.stack([np.full((16, 16, 3), 20 * k, np.uint8) for k in range(count)])
     faces = regressor(crops)

@@ -48,7 +48,7 @@ def test_unknown_provider_names_those_that_are_here(network):
         open_session(network, RuntimeConfig(providers=("MoonExecutionProvider",)))
 
 
-def test_first_provider_in_use_is_told(network):
+def test_first_provider_in_use_is_reported(network):
     assert open_session(network, RuntimeConfig(providers=tuple(available_providers()[-1:]))).provider
 
 

@@ -23,7 +23,7 @@ class Photometric:
     image : (H, W, 3) uint8, BGR
     mask : (H, W) float32, probability that a pixel shows the face, or None
     trust : of the colours, beside what their noise says
-    light, skin : (27,) and (K,) float32, or None where the colours tell nothing
+    light, skin : (27,) and (K,) float32, or None where the colours report nothing
     """
 
     estimator: LightEstimator
@@ -48,7 +48,7 @@ class Photometric:
         return np.clip((shown - 0.4) / 0.4, 0, 1).astype(np.float32)
 
     def update(self, fit: Fit) -> bool:
-        """Estimate light and skin anew; whether the colours tell them."""
+        """Estimate light and skin anew; whether the colours report them."""
         start = None if self.light is None else (self.light, self.skin)
         found = self.estimator.solve(*self.observe(fit), start=start)
         self.light, self.skin = found or (None, None)

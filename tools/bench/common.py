@@ -36,7 +36,7 @@ def machine() -> dict:
 
 
 def processor_name() -> str:
-    """As the system tells it."""
+    """As the system reports it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -72,7 +72,7 @@ def default_config() -> Path | None:
 
 
 def clip_720p() -> Path:
-    """The 720p clip with one face that figures are told for: of the test material, else the demo's."""
+    """The 720p clip with one face that figures are reported for: of the test material, else the demo's."""
     material = Path(os.environ.get("FACET_MATERIAL", ROOT.parent / "shared"))
     clip = material / "media" / "videos" / "s32.mp4"
     return clip if clip.exists() else ROOT / "samples" / "demo.mp4"

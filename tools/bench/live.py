@@ -91,7 +91,7 @@ class Watch:
 
 
 def resident_mb() -> float:
-    """Memory of this process that is in use; NaN where the system does not tell in the way of Linux."""
+    """Memory of this process that is in use; NaN where the system does not report in the way of Linux."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:

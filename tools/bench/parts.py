@@ -51,7 +51,7 @@ def there_and_back(frames: list[Frame]) -> itertools.cycle:
 
 
 class Steps:
-    """Tracks endless frames, one a call; `detected` tells of each whether the detector ran."""
+    """Tracks endless frames, one a call; `detected` reports of each whether the detector ran."""
 
     def __init__(self, tracker: FaceTracker, frames: list[Frame]):
         self.tracker = tracker

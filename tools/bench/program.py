@@ -43,13 +43,13 @@ def run_app(clip: Path, root: Path, arguments: list[str]) -> dict:
         seconds = time.perf_counter() - start_s
         if process.returncode:
             raise SystemExit(process.stderr.read().strip() or f"app.py ended with status {process.returncode}")
-        told = json.loads(profile.read_text(encoding="utf-8"))["otherData"]
+        reported = json.loads(profile.read_text(encoding="utf-8"))["otherData"]
     peak = max((mb for mb in resident_mb if mb is not None), default=None)
-    return {"seconds": seconds, "frames": told["stages"]["frame"]["n"], "resident_mb": peak, "profile": told}
+    return {"seconds": seconds, "frames": reported["stages"]["frame"]["n"], "resident_mb": peak, "profile": reported}
 
 
 def peak_mb(pid: int) -> float | None:
-    """Most memory that a process had in use so far; None where the system does not tell in the way of Linux.
+    """Most memory that a process had in use so far; None where the system does not report in the way of Linux.
 
     The figure that `wait4` gives is of no use: it begins with the memory of the process that started this one.
     """
@@ -101,8 +101,8 @@ def start_up(clip: Path, runs: int, roots: dict[str, Path]) -> dict:
         run_app(clip, root, ["--max-frames", "2"])
     for _ in range(runs):
         for name, root in roots.items():
-            told = run_app(clip, root, ["--max-frames", "2"])["profile"]
-            found[name].append(interpreter_s() + told["start_up_s"])
+            reported = run_app(clip, root, ["--max-frames", "2"])["profile"]
+            found[name].append(interpreter_s() + reported["start_up_s"])
     return {name: float(np.median(values)) for name, values in found.items()}
 
 

@@ -167,7 +167,7 @@ def turned(table: dict, fits: dict, known: Points) -> Points:
     camera, coefficients = fits["camera"][source, 0].astype(np.float64), fits["coefficients"][source, 0]
     before, _ = _on_model(model, camera, coefficients)
     off = known.points[source] - before[..., :2]
-    off[:, :17], off[:, JAW] = 0, 0  # these slide, or no photograph tells them
+    off[:, :17], off[:, JAW] = 0, 0  # these slide, or no photograph reports them
     off[known.weight[source] == 0] = 0
     new_camera, new_coefficients = table["camera"][:, 0].astype(np.float64), table["coefficients"][:, 0]
     places, _ = _on_model(model, new_camera, new_coefficients)

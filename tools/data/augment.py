@@ -105,7 +105,7 @@ class Sampler:
         return {"images": images, "face": face, "flip": flip, "affine": affine, "kind": kind}
 
     def _placement(self, row: int, flip: bool, wrong: bool) -> tuple[np.ndarray, int]:
-        """A crop like the runtime's, or one that is off by too much to be told as a face."""
+        """A crop like the runtime's, or one that is off by too much to be reported as a face."""
         rng, spec = self.rng, self.spec
         kind = FACE
         points = self.points[int(flip)][row].astype(np.float64)

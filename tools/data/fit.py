@@ -24,7 +24,7 @@ from tools.data.crops import SIZE_PX, mirrored_68
 POINT_WEIGHT = np.repeat(np.float32([0.35, 0.8, 1.0, 1.5, 1.2]), [17, 10, 9, 12, 20])
 # against mm^2 summed over points
 SHAPE_WEIGHT, PERSON_WEIGHT, EXPRESSION_WEIGHT, EXPRESSION_SPARSE = 8.0, 16.0, 2.0, 3.0
-# 68 points hardly tell these from the shape: they must earn it
+# 68 points hardly distinguish these from the shape: they must earn it
 VAGUE = ("cheekPuff", "cheekSquint", "jawForward", "mouthShrug", "mouthPress", "mouthRoll", "mouthLeft", "mouthRight")
 VAGUE_FACTOR = 3.0
 PIECE = 512
@@ -242,7 +242,7 @@ def _descend(
     eyes = [face.index("eyeBlink_R"), face.index("eyeBlink_L")]
     sparse = torch.tensor([VAGUE_FACTOR if name.startswith(VAGUE) else 1.0 for name in face.names]) * EXPRESSION_SPARSE
     exclusive = [[face.index(name) for name in pair] for pair in EXCLUSIVE]
-    # lids do not tell where eyes look to the side
+    # lids do not show where eyes look to the side
     aside = [shapes + k for k, name in enumerate(face.names) if name.startswith(("eyeLookIn", "eyeLookOut"))]
     basis = face.basis.clone()
     for k in aside:

@@ -12,7 +12,7 @@ import numpy as np
 from facet.tracker.weights import ROOT
 
 BARE_FACES = ("keypoints", "unmasked", "portraits")  # groups neither masked nor on the street
-# of photographs that look ahead this far, most show little of anything: what this share tells at most is a face at rest
+# of photographs that look ahead this far, most show little of anything: what this share shows at most is a face at rest
 REST_YAW_DEG, REST_PERCENT = 20.0, 100 / 3
 UNITS_PER_PX = 40  # the labels' files count in 1/40 px
 # the vertices of MediaPipe's 478-point mesh that stand for the 68 Multi-PIE points

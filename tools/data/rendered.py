@@ -29,7 +29,7 @@ LARGE_FACE_PX, SMALL_FACE_PX = (150.0, 500.0), (24.0, 90.0)
 JPEG_SHARE, JPEG_QUALITY = 0.4, (35, 96)
 FACE_SHARE = 1 / 2.2  # of the picture's side, as the cut photographs have it
 SHAPE_STD = 0.8
-MASK_PX = 50  # side of the map that tells where the face is visible
+MASK_PX = 50  # side of the map that reports where the face is visible
 PIECE = 1000  # pictures of one seed
 SQUEEZED_SHARE = 0.4  # of shut eyes: with effort
 PALSY_SHARE = 0.06
@@ -133,7 +133,7 @@ def random_expression(rng: np.random.Generator, names: list[str]) -> np.ndarray:
     """Weights of the expressions (Ke,); what lids and mouths do is over-sampled, each side by itself."""
     weights = dict.fromkeys(names, 0.0)
     weights |= random_eyes(rng) | random_mouth(rng)
-    # most people do little at once; mixtures teach to tell one from the other
+    # most people do little at once; mixtures teach to report one from the other
     most = rng.choice((4, 7, 15), p=(0.5, 0.4, 0.1))
     moves = sorted({name.removesuffix("_L").removesuffix("_R") for name in names if not name.startswith(PLACED)})
     count = int(rng.integers(0, most))
@@ -363,7 +363,7 @@ def framed(model: MorphableModel, camera: np.ndarray, shape: np.ndarray, express
 
 
 def gaze_of(model: MorphableModel, face: Rendered) -> np.ndarray:
-    """Where the right and the left eye look, (2, 2), as `labels.look` tells."""
+    """Where the right and the left eye look, (2, 2), as `labels.look` reports."""
     disc = np.isin(model.region, [model.region_names.index(name) for name in ("iris", "pupil")])
     vertices, points = model.vertices(face.shape, face.expression), face.landmarks[:, :2]
     sides = []

@@ -18,7 +18,7 @@ import numpy as np
 
 from tools.data import material
 from tools.data.split import gives_offsets, held_out
-from tools.evaluation.common import open_trackers, options, still, tell
+from tools.evaluation.common import open_trackers, options, report, still
 
 GOOD_NME = 0.10
 VIDEO_SIZE_WH = (1280, 720)
@@ -214,4 +214,4 @@ def main(arguments: list[str]) -> int:
             changed = make()
             for name, tracker in trackers.items():
                 results[name].setdefault(case, {})[variant] = judge(tracker, changed)
-    return tell(results, args)
+    return report(results, args)

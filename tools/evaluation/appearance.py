@@ -1,4 +1,4 @@
-"""How well skin and light are told: held-out photographs, and rendered people whose light is known.
+"""How well skin and light are reported: held-out photographs, and rendered people whose light is known.
 
     python -m tools.evaluate appearance [--cut runs/data] [--photos N] [--people N] [--points]
 
@@ -22,7 +22,7 @@ from facet.tracker.lighting import fitted_light, lamp, sphere
 from tools.appearance.reconstruction import Reconstruction, Reconstructor
 from tools.data import material
 from tools.data.crops import SIZE_PX
-from tools.evaluation.common import tell
+from tools.evaluation.common import report
 from tools.evaluation.people import cast
 from tools.reconstruct import Studio, drawn, relit
 
@@ -147,9 +147,10 @@ def rendered_people(studio: Studio, count: int, colours: bool) -> dict:
         true_shading = person.shading(front)
         whole = fitted_light(normals, person.shading(normals))
         angles.append(angle_deg(light.direction, whole.direction))
-        told = light.shading(front)
-        told = told * (true_shading * told).sum() / (told**2).sum()  # the level is the skin's as much as the light's
-        errors.append(np.sqrt(((told - true_shading) ** 2).mean()) / true_shading.mean())
+        reported = light.shading(front)
+        # the level is the skin's as much as the light's
+        reported = reported * (true_shading * reported).sum() / (reported**2).sum()
+        errors.append(np.sqrt(((reported - true_shading) ** 2).mean()) / true_shading.mean())
         if k < RELIT:
             seen = drawn(found, studio.geometry)
             same = relit(found, light, seen)
@@ -189,5 +190,5 @@ def main(arguments: list[str]) -> int:
         results["photographs"] = photographs(studio, args.cut, args.photos, not args.points)
     if args.people:
         results["rendered"] = rendered_people(studio, args.people, not args.points)
-    return tell(results, args)
+    return report(results, args)
 

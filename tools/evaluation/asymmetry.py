@@ -21,9 +21,10 @@ from facet.tracker.loop import FaceTracker
 from facet.tracker.stages import Stages
 from facet.tracker.types import FaceTrack, Frame
 from facet.tracker.weights import ROOT
-from tools.asymmetry import MEASURES, head_points, lengths, report
+from tools.asymmetry import MEASURES, head_points, lengths
+from tools.asymmetry import report as report_of
 from tools.evaluation import palsy, people
-from tools.evaluation.common import correlation, largest, open_trackers, options, slope, tell
+from tools.evaluation.common import correlation, largest, open_trackers, options, report, slope
 from tools.face_logs import FaceLog
 
 PEOPLE = 60
@@ -64,7 +65,7 @@ def excursions(faces: list[FaceTrack]) -> np.ndarray:
         scale=np.array([pose.scale_px_per_mm for pose in poses]),
         origin=np.array([pose.translation_px for pose in poses]), precise=True, frames=len(faces), cut_short=False,
     )  # fmt: skip
-    result = report(log, (0, (RESTING - 1) / 30))
+    result = report_of(log, (0, (RESTING - 1) / 30))
     sided = [k for k, measure in enumerate(MEASURES) if (measure.region, measure.kind) in SHOWN]
     return 100 / result.eyes_mm * np.array([result.excursions(k)[-1] for k in sided])
 
@@ -117,15 +118,15 @@ def main(arguments: list[str]) -> int:
         rows, apart = {}, []
         for k, key in enumerate(names):
             pairs = [(f[k], t[k]) for movement, f, t in of_people[True] if movement == SHOWN[key]]
-            told, true = (np.array(part)[:, 1] - np.array(part)[:, 0] for part in zip(*pairs, strict=True))
-            rows[" ".join(key)] = figures(told, true)
+            reported, true = (np.array(part)[:, 1] - np.array(part)[:, 0] for part in zip(*pairs, strict=True))
+            rows[" ".join(key)] = figures(reported, true)
             healthy = np.array([f[k] for movement, f, _ in of_people[False] if movement == SHOWN[key]])
             apart.append(np.abs(healthy[:, 1] - healthy[:, 0]))
             rows[" ".join(key)]["healthy_apart_percent"] = float(np.median(apart[-1]))
         means = {part: float(np.mean([row[part] for row in rows.values()])) for part in ("correlation", "slope")}
         means |= {"healthy_apart_percent": float(np.median(np.concatenate(apart))), "missed": missed[name]}
         results[name] = {"mean": means} | rows
-    return tell(results, args)
+    return report(results, args)
 
 
 def default(overrides: list[str]) -> dict[str, FaceTracker]:

@@ -4,9 +4,9 @@
 
 Rendered people, turned by up to 20 degrees, raise each of the face model's 53 expressions alone from 0 to 1 and let it
 go, but that both eyes look together and both sides move where ARKit has one blendshape; the trackers follow as `app.py`
-does by default. Correlation and slope: of the told weight on the true one, each person's own rest taken off. Leak: the
+does by default. Correlation and slope: of the reported weight on the true one, each person's rest taken off. Leak: the
 largest rise of another weight; cross_talk: its mean over the blendshapes. `--cross-talk` writes a table a tracker: how
-far each weight (column) rises with each blendshape (row). Eyes apart: how much the told gaze of the two differs, in
+far each weight (column) rises with each blendshape (row). Eyes apart: how much the reported gaze of the two differs, in
 weights, over all frames. Blendshapes that move along the view more than twice as far as across it do not show from the
 front and are only listed.
 On held-out photographs weights are held against distances between MediaPipe's points. 3DDFA_V2's weights are those of
@@ -29,7 +29,7 @@ from facet.tracker.types import FaceTrack, Frame
 from tools.data import material
 from tools.evaluation import people
 from tools.evaluation.blink import meshed_photographs
-from tools.evaluation.common import correlation, largest, nearest, open_trackers, options, slope, still, tell
+from tools.evaluation.common import correlation, largest, nearest, open_trackers, options, report, slope, still
 
 RAMP = np.concatenate([np.arange(0, 11) / 10, np.arange(4, -1, -1) / 5])  # a third of a second up, a sixth down
 SETTLING = 12  # frames at rest before the first
@@ -71,22 +71,22 @@ def window(k: int) -> slice:
 
 
 def play(trackers: dict[str, FaceTracker], model: MorphableModel, person: people.Person, angles, weights: np.ndarray):
-    """What each tracker tells, (T, Ke) in the model's order; NaN where it lost the face."""
-    told = {name: np.full(weights.shape, np.nan) for name in trackers}
+    """What each tracker reports, (T, Ke) in the model's order; NaN where it lost the face."""
+    reported = {name: np.full(weights.shape, np.nan) for name in trackers}
     for t, expression in enumerate(weights):
         shot = person.shot(*angles, expression)
         for name, tracker in trackers.items():
             face = largest(tracker.step(Frame(t, t / 30, shot.picture, first=t == 0)))
             if face:
-                told[name][t] = [face.blendshapes[arkit_name(n)] for n in model.expression_names]
-    return told
+                reported[name][t] = [face.blendshapes[arkit_name(n)] for n in model.expression_names]
+    return reported
 
 
-def figures(told: np.ndarray, names: tuple[str, ...]) -> dict[str, dict]:
-    """Of each blendshape, from what was told of (people, T, Ke)."""
+def figures(reported: np.ndarray, names: tuple[str, ...]) -> dict[str, dict]:
+    """Of each blendshape, from what was reported of (people, T, Ke)."""
     results = {}
     for k, name in enumerate(names):
-        part = told[:, window(k)]
+        part = reported[:, window(k)]
         rise = part - part[:, :1]
         known = ~np.isnan(rise[..., k])
         if known.sum() < 2:
@@ -105,11 +105,11 @@ def figures(told: np.ndarray, names: tuple[str, ...]) -> dict[str, dict]:
     return results
 
 
-def cross_talk(told: np.ndarray) -> np.ndarray:
-    """How far each weight rises where one blendshape is whole, (Ke raised, Ke told), from (people, T, Ke)."""
+def cross_talk(reported: np.ndarray) -> np.ndarray:
+    """How far each weight rises where one blendshape is whole, (Ke raised, Ke reported), from (people, T, Ke)."""
     rises = []
-    for k in range(told.shape[2]):
-        part = told[:, window(k)]
+    for k in range(reported.shape[2]):
+        part = reported[:, window(k)]
         rises.append(np.nanmean(part[:, RAMP.argmax()] - part[:, 0], axis=0))
     return np.array(rises)
 
@@ -123,10 +123,10 @@ def write_table(path: Path, names: tuple[str, ...], rises: np.ndarray) -> None:
             table.writerow([name, *(f"{value:.2f}" if abs(value) >= 0.005 else "" for value in row)])
 
 
-def eyes_apart(told: np.ndarray, names: tuple[str, ...]) -> float:
-    """Mean difference of what is told of both eyes, from (people, T, Ke)."""
+def eyes_apart(reported: np.ndarray, names: tuple[str, ...]) -> float:
+    """Mean difference of what is reported both eyes, from (people, T, Ke)."""
     left, right = ([names.index(name) for name in side] for side in (TOGETHER.keys(), TOGETHER.values()))
-    return float(np.nanmean(np.abs(told[..., left] - told[..., right])))
+    return float(np.nanmean(np.abs(reported[..., left] - reported[..., right])))
 
 
 def exceptions(rows: dict[str, dict], seen: list[str]) -> list[str]:
@@ -149,7 +149,7 @@ def summary(rows: dict[str, dict], seen: list[str]) -> dict:
 
 
 def of_mesh(mesh: np.ndarray) -> dict[str, float]:
-    """What MediaPipe's (478, 3) points tell of a face: distances / that of the outer eye corners."""
+    """What MediaPipe's (478, 3) points report of a face: distances / that of the outer eye corners."""
     eyes = np.linalg.norm(mesh[33] - mesh[263])
     up = mesh[152, :2] - mesh[168, :2]  # from the bridge of the nose to the chin
     up = -up / np.linalg.norm(up)
@@ -177,13 +177,13 @@ def of_face(face: FaceTrack | None) -> dict[str, float]:
 def on_photographs(trackers: dict[str, FaceTracker]) -> dict:
     """Correlations of weights with MediaPipe's distances."""
     seen: list[dict] = []
-    told: dict[str, list[dict]] = {name: [] for name in trackers}
+    reported: dict[str, list[dict]] = {name: [] for name in trackers}
     for image, mesh in meshed_photographs():
         seen.append(of_mesh(mesh))
         for name, tracker in trackers.items():
-            told[name].append(of_face(nearest(still(tracker, image), mesh[material.MESH_TO_68, :2])))
+            reported[name].append(of_face(nearest(still(tracker, image), mesh[material.MESH_TO_68, :2])))
     results = {}
-    for name, rows in told.items():
+    for name, rows in reported.items():
         known = np.array([not np.isnan(row["jawOpen"]) for row in rows])
         results[name] = {"faces": int(known.sum())}
         for key in rows[0]:
@@ -209,15 +209,15 @@ def main(arguments: list[str]) -> int:
     names, weights = model.expression_names, script(model)
     seen = [name for name, front in zip(names, shows(model), strict=True) if front]
     played = [play(trackers, model, person, angles, weights) for person, angles in clips(args.people)]
-    told = {name: np.stack([clip[name] for clip in played]) for name in trackers}
-    rows = {name: figures(of, names) for name, of in told.items()}
+    reported = {name: np.stack([clip[name] for clip in played]) for name in trackers}
+    rows = {name: figures(of, names) for name, of in reported.items()}
     results = {"rendered": {}}
     for name, of in rows.items():
-        shown = summary(of, seen) | {"eyes_apart": eyes_apart(told[name], names)}
+        shown = summary(of, seen) | {"eyes_apart": eyes_apart(reported[name], names)}
         results["rendered"][name] = {"shown": shown, **of}
     if args.cross_talk:
         args.cross_talk.mkdir(parents=True, exist_ok=True)
-        for name, of in told.items():
+        for name, of in reported.items():
             write_table(args.cross_talk / f"{name}.csv", names, cross_talk(of))
     if (material.folder() / "faces" / "mesh_478.npz").exists():
         results["photographs"] = on_photographs(trackers)
@@ -225,6 +225,6 @@ def main(arguments: list[str]) -> int:
     def draw(folder: Path) -> None:
         from tools.evaluation import plots
 
-        plots.blendshapes({name: np.stack([of[:, window(k), k] for k in range(len(names))]) for name, of in told.items()}, names, RAMP, folder)  # fmt: skip  # noqa: E501
+        plots.blendshapes({name: np.stack([of[:, window(k), k] for k in range(len(names))]) for name, of in reported.items()}, names, RAMP, folder)  # fmt: skip  # noqa: E501
 
-    return tell(results, args, draw)
+    return report(results, args, draw)

@@ -5,7 +5,7 @@
 
 A photograph's eye is shut where MediaPipe's lid gap is below SHUT of its width, open above OPEN. Rendered people open
 and shut both eyes, and wink with each. How far an eye is closed (labels.blink_of_gap) follows the gap only up to where
-the narrowest eyes are open, so the correlation with the gap itself has a limit. A video tells the spread of
+the narrowest eyes are open, so the correlation with the gap itself has a limit. A video shows the spread of
 `eyeBlink` and of the drawn lid gap, without smoothing: its smallest values are the blinks. With NAME.npy in DIR for
 each video NAME.mp4, MediaPipe's points of it, (frames, 478, 2 or 3) px, NaN where it sees no face, `eyeBlink` is held
 against their lid gaps, of the right eye, the left one and both, tracked by default settings; a false wink is a frame in
@@ -38,15 +38,15 @@ from tools.evaluation.common import (
     nearest,
     open_trackers,
     options,
+    report,
     still,
-    tell,
 )
 from tools.evaluation.photographs import need_material
 
 SHUT, OPEN = 0.075, 0.22
 MIN_FACE_PX = 90.0  # longer side of the 68 points; labels of small eyes are guesses
 MAX_YAW_DEG = 45.0  # beyond, an eye is half hidden
-TOLD_SHUT, TOLD_OPEN = 0.7, 0.25  # weights from and up to which an eye counts as told shut or open
+REPORTED_SHUT, REPORTED_OPEN = 0.7, 0.25  # weights from and up to which an eye counts as reported shut or open
 EYES = ("eyeBlink_R", "eyeBlink_L")  # expressions of the face model
 PEOPLE = 40
 WINK = 0.4  # difference of the two weights
@@ -81,18 +81,18 @@ def blinks(face: FaceTrack | None) -> list[float]:
 
 def on_photographs(trackers: dict[str, FaceTracker]) -> tuple[dict, dict, np.ndarray]:
     """Figures, weights (n, 2) by tracker, and MediaPipe's gaps (n, 2)."""
-    told: dict[str, list] = {name: [] for name in trackers}
+    reported: dict[str, list] = {name: [] for name in trackers}
     drawn: dict[str, list] = {name: [] for name in trackers}
     gaps = []
     for image, mesh in meshed_photographs():
         gaps.append(labels.lid_gaps(mesh[None])[0])
         for name, tracker in trackers.items():
             face = nearest(still(tracker, image), mesh[material.MESH_TO_68, :2])
-            told[name].append(blinks(face))
+            reported[name].append(blinks(face))
             drawn[name].append(lid_gaps(face.landmarks[:, :2]) if face else np.full(2, np.nan))
     gap, results = np.array(gaps), {}
     for name in trackers:
-        blink, drawn_gap = np.array(told[name]), np.array(drawn[name])
+        blink, drawn_gap = np.array(reported[name]), np.array(drawn[name])
         seen = ~np.isnan(blink)
         shut, wide = (gap < SHUT) & seen, (gap > OPEN) & seen
         results[name] = {
@@ -101,19 +101,19 @@ def on_photographs(trackers: dict[str, FaceTracker]) -> tuple[dict, dict, np.nda
             "correlation_with_closing": correlation(blink[seen], labels.blink_of_gap(gap[seen])),
             "drawn_gap_shut_over_open": np.median(drawn_gap[shut]) / np.median(drawn_gap[wide]),
         }  # fmt: skip
-    return results, {name: np.array(values) for name, values in told.items()}, gap
+    return results, {name: np.array(values) for name, values in reported.items()}, gap
 
 
 def separation(shut: np.ndarray, wide: np.ndarray) -> dict[str, float]:
-    """How well weights of shut and of open eyes are told apart."""
+    """How well weights of shut and of open eyes are distinguished."""
     return {
         "eyes_shut": len(shut),
         "eyes_open": len(wide),
         "auc": crops.auc(shut, wide),
         "shut_median": np.median(shut),
         "open_median": np.median(wide),
-        "shut_told": (shut >= TOLD_SHUT).mean(),
-        "open_told": (wide <= TOLD_OPEN).mean(),
+        "shut_reported": (shut >= REPORTED_SHUT).mean(),
+        "open_reported": (wide <= REPORTED_OPEN).mean(),
     }
 
 
@@ -122,7 +122,7 @@ def on_rendered(trackers: dict[str, FaceTracker]) -> dict:
     model, cast = people.cast(PEOPLE)
     columns = [model.expression_names.index(name) for name in EYES]
     rng = np.random.default_rng(1)
-    truth, told = [], {name: [] for name in trackers}
+    truth, reported = [], {name: [] for name in trackers}
     for person in cast:
         angles = rng.uniform(-20, 20), rng.uniform(-10, 10), 0.0
         for right, left in ((0, 0), (1, 1), (1, 0), (0, 1)):
@@ -131,15 +131,15 @@ def on_rendered(trackers: dict[str, FaceTracker]) -> dict:
             shot = person.shot(*angles, expression)
             truth.append((right, left))
             for name, tracker in trackers.items():
-                told[name].append(blinks(nearest(still(tracker, shot.picture), shot.landmarks[:, :2])))
-    return {name: rendered_figures(np.array(blink), np.array(truth) > 0) for name, blink in told.items()}
+                reported[name].append(blinks(nearest(still(tracker, shot.picture), shot.landmarks[:, :2])))
+    return {name: rendered_figures(np.array(blink), np.array(truth) > 0) for name, blink in reported.items()}
 
 
 def rendered_figures(blink: np.ndarray, shut: np.ndarray) -> dict[str, float]:
     """Of weights (n, 2) and of which eyes are shut (n, 2), bool.
 
-    A wink is told when the shut eye is told shut and the other is not; an eye is told shut above the middle between
-    the weights of shut and of open eyes.
+    A wink is reported when the shut eye is reported shut and the other is not; an eye counts as shut above the middle
+    between the weights of shut and of open eyes.
     """
     seen = ~np.isnan(blink[:, 0])
     blink, shut = blink[seen], shut[seen]
@@ -149,7 +149,7 @@ def rendered_figures(blink: np.ndarray, shut: np.ndarray) -> dict[str, float]:
     apart = np.where(shut[wink, 0], 1, -1) * (blink[wink, 0] - blink[wink, 1])
     return {
         "pictures": len(seen), "missed": int((~seen).sum()), **separation(blink[shut], blink[~shut]),
-        "winks_told": right.mean(), "wink_difference": np.median(apart),
+        "winks_reported": right.mean(), "wink_difference": np.median(apart),
     }  # fmt: skip
 
 
@@ -180,29 +180,29 @@ def on_video(path: Path, tracker: FaceTracker) -> dict:
 def against_mesh(path: Path, mesh: Path, tracker: FaceTracker) -> dict:
     """`eyeBlink` in a video against the lid gaps of MediaPipe's points."""
     with open_source(str(path)) as source:
-        told = np.array([blinks(largest(tracker.step(frame))) for frame in source])
-    gap = labels.lid_gaps(mesh_of_video(mesh, len(told)))
-    known = ~np.isnan(told + gap).any(axis=1)
-    seen_winks = winks(told[known], gap[known])
-    told, gap = (np.column_stack([part, part.mean(axis=1)])[known] for part in (told, gap))
+        reported = np.array([blinks(largest(tracker.step(frame))) for frame in source])
+    gap = labels.lid_gaps(mesh_of_video(mesh, len(reported)))
+    known = ~np.isnan(reported + gap).any(axis=1)
+    seen_winks = winks(reported[known], gap[known])
+    reported, gap = (np.column_stack([part, part.mean(axis=1)])[known] for part in (reported, gap))
     return {
-        "correlation_right": -correlation(told[:, 0], gap[:, 0]),
-        "correlation_left": -correlation(told[:, 1], gap[:, 1]),
-        "correlation_both": -correlation(told[:, 2], gap[:, 2]),
-        "mesh_shut_told": (told[:, :2][gap[:, :2] < SHUT] >= TOLD_SHUT).mean(),
-        "mesh_open_told": (told[:, :2][gap[:, :2] > OPEN] <= TOLD_OPEN).mean(),
+        "correlation_right": -correlation(reported[:, 0], gap[:, 0]),
+        "correlation_left": -correlation(reported[:, 1], gap[:, 1]),
+        "correlation_both": -correlation(reported[:, 2], gap[:, 2]),
+        "mesh_shut_reported": (reported[:, :2][gap[:, :2] < SHUT] >= REPORTED_SHUT).mean(),
+        "mesh_open_reported": (reported[:, :2][gap[:, :2] > OPEN] <= REPORTED_OPEN).mean(),
         **seen_winks,
     }
 
 
-def winks(told: np.ndarray, gap: np.ndarray) -> dict[str, int]:
+def winks(reported: np.ndarray, gap: np.ndarray) -> dict[str, int]:
     """Frames that are said to be winks, from weights (n, 2) and MediaPipe's lid gaps (n, 2)."""
     apart = np.abs(np.diff(gap, axis=1)[:, 0]) / np.percentile(gap, 75) if len(gap) else np.zeros(0)
-    wink = np.abs(np.diff(told, axis=1)[:, 0]) > WINK
+    wink = np.abs(np.diff(reported, axis=1)[:, 0]) > WINK
     return {
         "false_winks": int((wink & (apart < SAME_PART)).sum()),
         "real_winks": int((apart > APART_PART).sum()),
-        "real_winks_told": int((wink & (apart > APART_PART)).sum()),
+        "real_winks_reported": int((wink & (apart > APART_PART)).sum()),
     }
 
 
@@ -220,16 +220,16 @@ def main(arguments: list[str]) -> int:
             for p, mesh in zip(args.video, meshes, strict=True):
                 for name, t in trackers.items():
                     results[p.stem][name] |= against_mesh(p, mesh, t)
-        return tell(results, args)
+        return report(results, args)
     if args.meshes:
         parser.error("--meshes is for --video")
     trackers = open_trackers(args.config, args.set)
-    photographs, told, gap = on_photographs(trackers)
+    photographs, reported, gap = on_photographs(trackers)
     results = {"photographs": photographs, "rendered": on_rendered(trackers)}
 
     def draw(folder: Path) -> None:
         from tools.evaluation import plots
 
-        plots.lids(told, gap, folder)
+        plots.lids(reported, gap, folder)
 
-    return tell(results, args, draw)
+    return report(results, args, draw)

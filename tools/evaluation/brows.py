@@ -4,7 +4,7 @@
 
 DIR holds NAME.npy for each video NAME.mp4: MediaPipe's points of it, (frames, 478, 2 or 3) px, NaN where it sees no
 face. A brow's height is the distance of its middle from the line through the corners of the eyes, in parts of the outer
-eye distance. Told is how it goes with MediaPipe's over the frames (correlation) and by how much of it (slope), the same
+eye distance. Figures: how it goes with MediaPipe's over the frames (correlation) and by how much (slope), the same
 of the left brow's height less the right one's, and how the blendshapes go with it. Tracked by default settings.
 """
 
@@ -16,7 +16,16 @@ import numpy as np
 
 from facet.tracker.loop import FaceTracker
 from facet.tracker.sources import open_source
-from tools.evaluation.common import correlation, largest, mesh_files, mesh_of_video, open_trackers, options, slope, tell
+from tools.evaluation.common import (
+    correlation,
+    largest,
+    mesh_files,
+    mesh_of_video,
+    open_trackers,
+    options,
+    report,
+    slope,
+)
 
 # outer corner, inner corner, inner corner, outer corner, from the subject's right; then the right brow and the left one
 CORNERS_68, BROWS_68 = [36, 39, 42, 45], ([18, 19, 20, 21], [22, 23, 24, 25])
@@ -49,14 +58,14 @@ def against_mesh(path: Path, mesh: Path, tracker: FaceTracker) -> dict[str, floa
     points, weights = np.array(points), np.array(weights)
     known = ~np.isnan(points[:, 0, 0]) & ~np.isnan(truth[:, 0, 0])
     points, truth, weights = points[known], truth[known], weights[known]
-    told = np.stack([heights(points[:, CORNERS_68], points[:, brow]) for brow in BROWS_68], axis=1)
+    reported = np.stack([heights(points[:, CORNERS_68], points[:, brow]) for brow in BROWS_68], axis=1)
     want = np.stack([heights(truth[:, CORNERS_478], truth[:, brow]) for brow in BROWS_478], axis=1)
     figures: dict[str, float] = {"frames": int(known.sum())}
     for k, side in enumerate(("right", "left")):
-        figures[f"correlation_{side}"] = correlation(told[:, k], want[:, k])
-        figures[f"slope_{side}"] = slope(want[:, k], told[:, k])
+        figures[f"correlation_{side}"] = correlation(reported[:, k], want[:, k])
+        figures[f"slope_{side}"] = slope(want[:, k], reported[:, k])
         figures[f"blendshapes_{side}"] = correlation(weights[:, k], want[:, k])
-    apart, want_apart = (part[:, 1] - part[:, 0] for part in (told, want))
+    apart, want_apart = (part[:, 1] - part[:, 0] for part in (reported, want))
     return figures | {"correlation_apart": correlation(apart, want_apart), "slope_apart": slope(want_apart, apart)}
 
 
@@ -71,4 +80,4 @@ def main(arguments: list[str]) -> int:
         path.stem: {name: against_mesh(path, mesh, t) for name, t in trackers.items()}
         for path, mesh in zip(args.video, meshes, strict=True)
     }
-    return tell(results, args)
+    return report(results, args)

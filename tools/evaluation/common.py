@@ -1,4 +1,4 @@
-"""What the parts of the evaluation share: the trackers that they judge, and how figures are told and kept."""
+"""What the parts of the evaluation share: the trackers that they judge, and how figures are reported and kept."""
 
 from __future__ import annotations
 
@@ -101,12 +101,12 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a, b)[0, 1]) if np.std(a) > 0 and np.std(b) > 0 else 0.0
 
 
-def slope(truth: np.ndarray, told: np.ndarray) -> float:
-    """By how much `told` changes with `truth`; 0 where that never changes."""
-    return float(np.polyfit(truth, told, 1)[0]) if np.std(truth) > 0 else 0.0
+def slope(truth: np.ndarray, reported: np.ndarray) -> float:
+    """By how much `reported` changes with `truth`; 0 where that never changes."""
+    return float(np.polyfit(truth, reported, 1)[0]) if np.std(truth) > 0 else 0.0
 
 
-def tell(results: dict, args: argparse.Namespace, draw: Callable[[Path], None] | None = None) -> int:
+def report(results: dict, args: argparse.Namespace, draw: Callable[[Path], None] | None = None) -> int:
     """Print the figures, keep them as JSON and draw them where that was asked for; the exit status."""
     results = without_nan(results)
     show(results)

@@ -17,7 +17,7 @@ import numpy as np
 from facet.tracker.aligner import Aligner
 from facet.tracker.weights import find_entry
 from tools.data import convention, material
-from tools.evaluation.common import nearest, open_trackers, options, still, tell
+from tools.evaluation.common import nearest, open_trackers, options, report, still
 from tools.evaluation.photographs import need_material
 
 MISSED = np.full((68, 2), np.nan), np.full((2, 2), np.nan)
@@ -73,4 +73,4 @@ def main(arguments: list[str]) -> int:
         worst = np.argsort(-np.nan_to_num(error))[:SHEET]
         points, irises = (np.stack([faces[i][k] for i in worst]) for k in range(2))
         cv2.imwrite(str(args.sheet), convention.sheet([files[i] for i in worst], points, np.nan_to_num(irises)))
-    return tell(results, args)
+    return report(results, args)

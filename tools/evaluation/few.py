@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from tools.autoencoder.losses import Judge
-from tools.evaluation.common import options, tell
+from tools.evaluation.common import options, report
 from tools.train import Place, make
 from tools.training import checkpoint
 
@@ -75,4 +75,4 @@ def main(arguments: list[str]) -> int:
     if not found:
         parser.error(f"--runs: expected runs in {args.runs}, found none; train them with --train")
     order = sorted(found, key=lambda key: (list(STARTS).index(key[0]), 10**9 if key[1] == "all" else int(key[1])))
-    return tell(figures({key: found[key] for key in order if key[0] == "scratch"} | found), args)
+    return report(figures({key: found[key] for key in order if key[0] == "scratch"} | found), args)

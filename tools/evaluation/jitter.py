@@ -18,7 +18,7 @@ import numpy as np
 
 from facet.tracker.loop import FaceTracker
 from facet.tracker.types import FaceTrack, Frame
-from tools.evaluation.common import RAW, largest, open_trackers, options, tell
+from tools.evaluation.common import RAW, largest, open_trackers, options, report
 from tools.evaluation.photographs import held_out_photographs
 
 SIZE_WH = (1280, 720)
@@ -109,4 +109,4 @@ def main(arguments: list[str]) -> int:
 
         plots.by_photograph(values, "jitter of a motionless face, % of sqrt(wh)", folder / "jitter.png")
 
-    return tell(results, args, draw)
+    return report(results, args, draw)

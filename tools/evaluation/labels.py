@@ -16,7 +16,7 @@ import numpy as np
 from facet.tracker.aligner import Aligner
 from facet.tracker.weights import find_entry
 from tools.data import convention, material
-from tools.evaluation.common import correlation, options, slope, tell
+from tools.evaluation.common import correlation, options, report, slope
 from tools.evaluation.crops import cut_faces
 
 PARTS = {
@@ -107,4 +107,4 @@ def main(arguments: list[str]) -> int:
             "mapped": errors(mapped(points, truth, people), truth),
             "on MediaPipe": follow(points[frontal], mesh[frontal]),
         }
-    return tell(results, args)
+    return report(results, args)

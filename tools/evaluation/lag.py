@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tools.evaluation.common import options, tell
+from tools.evaluation.common import options, report
 from tools.evaluation.jitter import chosen, enlarge, noisy, track_of, watch, with_and_without_smoothing
 from tools.evaluation.steady import lag_frames
 
@@ -48,9 +48,9 @@ def main(arguments: list[str]) -> int:
         for name, x in paths.items():
             rows[name].append(figures(x, truth[SETTLING:]) if np.isfinite(x).all() else {})
     results = {}
-    for name, told in rows.items():
-        known = [row for row in told if row]
-        results[name] = {"photographs": len(told), "lost": len(told) - len(known)}
+    for name, reported in rows.items():
+        known = [row for row in reported if row]
+        results[name] = {"photographs": len(reported), "lost": len(reported) - len(known)}
         if known:
             results[name] |= {key: float(np.mean([row[key] for row in known])) for key in known[0]}
             results[name]["worst_lag_frames"] = max(row["lag_frames"] for row in known)
@@ -60,4 +60,4 @@ def main(arguments: list[str]) -> int:
 
         plots.sway(paths, truth[SETTLING:], folder)
 
-    return tell(results, args, draw)
+    return report(results, args, draw)

@@ -21,7 +21,7 @@ import numpy as np
 
 from facet.tracker.types import FaceTrack
 from tools.evaluation import crops, palsy, people, photographs
-from tools.evaluation.common import followed, nearest, open_trackers, options, still, tell
+from tools.evaluation.common import followed, nearest, open_trackers, options, report, still
 from tools.evaluation.photographs import Sample, sqrt_wh
 
 YAW_EDGES_DEG = (0, 30, 60, 90)
@@ -175,7 +175,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--cut", type=Path, default=Path("runs/data"), help="what `tools.data.build faces` wrote")
     args = parser.parse_args(arguments)
     if args.groups:
-        return tell(by_group(args.groups, args.cut), args)
+        return report(by_group(args.groups, args.cut), args)
     if args.data and args.data[0] not in photographs.SETS:
         parser.error(f"--data: expected {', '.join(photographs.SETS)}, found {args.data[0]}")
     trackers = open_trackers(args.config, args.set)
@@ -195,7 +195,7 @@ def main(arguments: list[str]) -> int:
 
         plots.landmarks(results, errors, folder)
 
-    return tell(results, args, draw)
+    return report(results, args, draw)
 
 
 def by_group(weights: str, folder: Path) -> dict[str, dict[str, float]]:

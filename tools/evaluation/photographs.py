@@ -38,7 +38,7 @@ def sqrt_wh(points: np.ndarray) -> float:
 def need_material() -> None:
     """End with a line that says what to do where the photographs are absent."""
     if not (material.folder() / "faces" / "annotated_68.npz").exists():
-        raise SystemExit(f"no photographs in {material.folder()}: tell where they are in FACET_MATERIAL")
+        raise SystemExit(f"no photographs in {material.folder()}: set FACET_MATERIAL to where they are")
 
 
 def held_out_photographs() -> list[tuple[str, np.ndarray, np.ndarray]]:

@@ -51,15 +51,15 @@ def landmarks(results: dict, errors: dict, folder: Path) -> None:
     save(figure, folder / "landmarks.png")
 
 
-def pose(told: dict[str, np.ndarray], truth: np.ndarray, folder: Path) -> None:
-    """Told over true angles."""
+def pose(reported: dict[str, np.ndarray], truth: np.ndarray, folder: Path) -> None:
+    """Reported over true angles."""
     figure, axes = panels(3)
     for k, (axis, name) in enumerate(zip(axes, ("yaw", "pitch", "roll"), strict=True)):
-        for system, angles in told.items():
+        for system, angles in reported.items():
             axis.plot(truth[:, k], angles[:, k], ".", markersize=3, label=system)
         ends = truth[:, k].min(), truth[:, k].max()
         axis.plot(ends, ends, "k-", linewidth=0.6)
-        axis.set(title=name, xlabel="true, deg", ylabel="told, deg")
+        axis.set(title=name, xlabel="true, deg", ylabel="reported, deg")
     axes[0].legend(fontsize=8)
     save(figure, folder / "pose.png")
 
@@ -75,19 +75,19 @@ def by_photograph(values: dict[str, list[float]], title: str, path: Path) -> Non
 
 
 def sway(paths: dict[str, np.ndarray], truth: np.ndarray, folder: Path) -> None:
-    """Where a face was told to be less where it was, one photograph."""
+    """Predicted less true place of a face, one photograph."""
     figure, (axis,) = panels(1, width=7)
     for name, x in paths.items():
         axis.plot((x - x.mean()) - (truth - truth.mean()), linewidth=1, label=name)
-    axis.set(title="a swaying face: told less true place", xlabel="frame", ylabel="px")
+    axis.set(title="a swaying face: reported less true place", xlabel="frame", ylabel="px")
     axis.legend(fontsize=8)
     save(figure, folder / "lag.png")
 
 
-def lids(told: dict[str, np.ndarray], gap: np.ndarray, folder: Path) -> None:
-    """Told weights over MediaPipe's gaps of the lids."""
-    figure, axes = panels(len(told))
-    for axis, (name, blink) in zip(axes, told.items(), strict=True):
+def lids(reported: dict[str, np.ndarray], gap: np.ndarray, folder: Path) -> None:
+    """Reported weights over MediaPipe's gaps of the lids."""
+    figure, axes = panels(len(reported))
+    for axis, (name, blink) in zip(axes, reported.items(), strict=True):
         axis.plot(gap.ravel(), blink.ravel(), ".", markersize=2)
         axis.set(title=name, xlabel="gap of the lids / width of the eye (MediaPipe)", ylabel="eyeBlink")
         axis.set(xlim=(0, 0.6), ylim=(-0.02, 1.02))
@@ -103,11 +103,11 @@ def scores(kinds: dict[str, np.ndarray], folder: Path) -> None:
     save(figure, folder / "score.png")
 
 
-def blendshapes(told: dict[str, np.ndarray], names: tuple[str, ...], truth: np.ndarray, folder: Path) -> None:
-    """Told over true weights, a panel for each name; `told`: (names, people, frames of a ramp)."""
+def blendshapes(reported: dict[str, np.ndarray], names: tuple[str, ...], truth: np.ndarray, folder: Path) -> None:
+    """Reported over true weights, a panel for each name; `reported`: (names, people, frames of a ramp)."""
     figure, axes = panels(len(names), columns=9, width=1.7, height=1.6)
     for k, (axis, name) in enumerate(zip(axes, names, strict=True)):
-        for i, (system, weights) in enumerate(told.items()):
+        for i, (system, weights) in enumerate(reported.items()):
             axis.plot(truth, weights[k].T, ".", color=f"C{i}", markersize=2, label=system)
         axis.plot((0, 1), (0, 1), "k-", linewidth=0.5)
         axis.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))

@@ -2,7 +2,7 @@
 
     python -m tools.evaluate pose [--config PATH ...] [--count N] [--json PATH] [--plots DIR]
 
-Errors are told twice: as they are, and with the median of the faces that look ahead taken off, because face models
+Errors are reported twice: as they are, and with the median of the faces that look ahead taken off, because face models
 differ in which way of holding the head they call straight. Ours is the one that was rendered.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tools.evaluation import people
-from tools.evaluation.common import nearest, open_trackers, options, still, tell
+from tools.evaluation.common import nearest, open_trackers, options, report, still
 
 YAW_EDGES_DEG = (0, 30, 60, 80)
 ANGLES = ("yaw", "pitch", "roll")
@@ -50,12 +50,12 @@ def main(arguments: list[str]) -> int:
         for name, tracker in trackers.items():
             face = nearest(still(tracker, shot.picture), shot.landmarks[:, :2])
             found[name].append((face.pose.yaw_deg, face.pose.pitch_deg, face.pose.roll_deg) if face else (np.nan,) * 3)
-    told = {name: np.array(angles, float) for name, angles in found.items()}
-    results = {name: figures(angles, np.array(truth)) for name, angles in told.items()}
+    reported = {name: np.array(angles, float) for name, angles in found.items()}
+    results = {name: figures(angles, np.array(truth)) for name, angles in reported.items()}
 
     def draw(folder: Path) -> None:
         from tools.evaluation import plots
 
-        plots.pose(told, np.array(truth), folder)
+        plots.pose(reported, np.array(truth), folder)
 
-    return tell(results, args, draw)
+    return report(results, args, draw)

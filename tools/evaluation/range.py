@@ -35,8 +35,8 @@ from tools.evaluation.common import (
     nearest,
     open_trackers,
     options,
+    report,
     still,
-    tell,
 )
 from tools.evaluation.measures import GROUPS, SIDES, difference, follows, gaze, group_follows, measure
 from tools.evaluation.photographs import need_material
@@ -221,7 +221,7 @@ def false_winks(blinks: np.ndarray, theirs: dict) -> int:
 
 
 def median_of(videos: list[dict]) -> dict:
-    """Medians over videos of what each tells, and sums of counts."""
+    """Medians over videos of what each reports, and sums of counts."""
     result: dict = {"videos": len(videos)}
     for name in dict.fromkeys(name for video in videos for name in video):
         values = [video[name] for video in videos if name in video]
@@ -249,7 +249,7 @@ def main(arguments: list[str]) -> int:
         results = {"photographs": on_photographs(trackers)}
         if args.people:
             results["rendered"] = on_rendered(trackers, args.people)
-        return tell(results, args)
+        return report(results, args)
     results = {name: {} for name in trackers}
     for path, file in zip(args.video, meshes, strict=True):
         with open_source(str(path)) as source:
@@ -261,4 +261,4 @@ def main(arguments: list[str]) -> int:
             results[name][path.stem] = on_video(found, blinks, *both, width)
     for videos in results.values():
         videos["all"] = median_of(list(videos.values()))
-    return tell(results, args)
+    return report(results, args)

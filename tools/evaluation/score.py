@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from tools.evaluation import crops
-from tools.evaluation.common import tell
+from tools.evaluation.common import report
 
 SKIN_BGR = np.array([132, 156, 206])
 
@@ -101,4 +101,4 @@ def main(arguments: list[str]) -> int:
 
         plots.scores(kinds, folder)
 
-    return tell(results, args, draw)
+    return report(results, args, draw)

@@ -17,7 +17,7 @@ import numpy as np
 from facet.settings import AppConfig
 from facet.tracker.config import load_config
 from tools.data import rendered
-from tools.evaluation.common import tell
+from tools.evaluation.common import report
 from tools.evaluation.people import cast
 from tools.reconstruct import Studio
 
@@ -70,4 +70,4 @@ def main(arguments: list[str]) -> int:
             if len(faces) > 1:
                 note(f"together{end}_mm", studio.reconstruct(images, faces, colours)[0].face.shape, true)
     result = {name: float(np.mean(values)) for name, values in errors.items()}
-    return tell({"people": len(errors.get("one_mm", ())), **result}, args)
+    return report({"people": len(errors.get("one_mm", ())), **result}, args)

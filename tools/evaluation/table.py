@@ -48,10 +48,10 @@ ROWS = (
     ),
     (
         "shut eyes at 0.7 or more; open eyes at 0.25 or less, photographs", "blink",
-        "<photographs/*/shut_told:.0%> of <photographs/*/eyes_shut:d>; "
-        "<photographs/*/open_told:.0%> of <photographs/*/eyes_open:d>",
+        "<photographs/*/shut_reported:.0%> of <photographs/*/eyes_shut:d>; "
+        "<photographs/*/open_reported:.0%> of <photographs/*/eyes_open:d>",
     ),
-    ("winks found, rendered people", "blink", "<rendered/*/winks_told:.0%>"),
+    ("winks found, rendered people", "blink", "<rendered/*/winks_reported:.0%>"),
     ("score: faces against half faces, wrong scales, hands, walls (AUC)", "score", "<all_wrong/auc:.4f>"),
     ("jitter of a still, noisy face; without smoothing", "jitter", "<*/jitter:.3f>; <*_raw/jitter:.2f> %"),
     ("jitter of its blendshapes: mean; worst", "jitter", "<*/tremble:.4f>; <*/worst_tremble:.3f>"),

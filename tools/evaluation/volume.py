@@ -228,4 +228,4 @@ def main(arguments: list[str] | None = None) -> int:
     results = {"rendered": on_rendered(net, track, people, args.people)}
     results["held-out photographs"] = on_photographs(net, track, people, args.data, args.photographs)
     results["published, AFLW2000-3D"] = dict(PUBLISHED)
-    return common.tell(results, args)
+    return common.report(results, args)

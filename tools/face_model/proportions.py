@@ -3,7 +3,7 @@
 python -m tools.face_model.proportions --data runs/data [--weights weights/regressor.onnx ...]
 
 Scans of a modest number of heads say little about where brows, eyes and mouths lie on others. Fits to photographs, and
-what networks tell of them, keep errors that go with the shape and the turn of the head: these are learnt here, on
+what networks predict for them, keep errors that go with the shape and the turn of the head: these are learnt here, on
 people that nobody holds out, as corrections in mm of the mean's and the modes' landmarks. `python -m tools.face_model`
 spreads them smoothly over the mesh. What the brows of most faces do is no expression, but the mean's: ICT's neutral
 heads have higher ones. Reads what `python -m tools.data.build fits` wrote.
@@ -120,7 +120,7 @@ def at_rest(expressions: np.ndarray, names: tuple[str, ...], mirror: Mirror) -> 
     return np.where([name.startswith(AT_REST) for name in names], level, 0.0)
 
 
-def told(network: Regressor, mirror: Mirror, images, points: np.ndarray) -> list[FaceParams]:
+def predictions(network: Regressor, mirror: Mirror, images, points: np.ndarray) -> list[FaceParams]:
     """What a network says of cut faces, each seen once more in the mirror, in their px."""
     faces = []
     for image, face_points in zip(images, points, strict=True):
@@ -150,7 +150,7 @@ def main() -> None:
         cases = [(file["landmarks"][rows, 0], file["camera"][rows, 0], fitted[:, :count])]
     for weights in args.weights:
         network = Regressor.open(find_entry(weights, "regressor"))
-        faces = told(network, mirror, images[rows], table["points"][rows])
+        faces = predictions(network, mirror, images[rows], table["points"][rows])
         network.close()
         shown = [model.landmarks(face.camera, face.shape, face.expression)[:, :2] for face in faces]
         cases.append((np.array(shown), np.array([f.camera for f in faces]), np.array([f.shape for f in faces])))

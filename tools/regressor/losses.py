@@ -318,7 +318,7 @@ class Judge:
         self.eyes = [index("eyeBlink_R"), index("eyeBlink_L")]
         one_way, other_way = ("In_L", "In_R", "Up_L", "Up_R"), ("Out_L", "Out_R", "Down_L", "Down_R")
         self.eye_turns = [[index(f"eyeLook{way}") for way in ways] for ways in (one_way, other_way)]
-        # the points of a photograph hardly tell these from the shape, so its fit says nothing of them
+        # the points of a photograph hardly distinguish these from the shape, so its fit says nothing of them
         clear = [not name.startswith(fit.VAGUE) for name in self.model.names]
         self.fits_show = torch.tensor(clear, dtype=torch.float32, device=device)
         self.taught = None

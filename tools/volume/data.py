@@ -201,7 +201,7 @@ class VolumeSampler(Sampler):
 
 
 def seen_face(points, triangles, of_face, shape, cells) -> tuple[np.ndarray, np.ndarray]:
-    """What a fitted head tells: nothing lies before the face, it is inside behind it, and the rest is unknown.
+    """What a fitted head says: nothing lies before the face, it is inside behind it, and the rest is unknown.
 
     Returns
     -------

@@ -66,7 +66,7 @@ def face_packet(frame: Frame, face: FaceTrack, number: int, now_s: float) -> byt
     unit_px = max(pose.scale_px_per_mm, 1e-6) * UNIT_MM
     nose_x, nose_y, _ = face.landmarks[30].tolist()
     place = ((height / 2 - nose_y) / unit_px, (width / 2 - nose_x) / unit_px, -width / unit_px)
-    if face.uncentred is not None and face.translation_mm is not None:  # told from the centre
+    if face.uncentred is not None and face.translation_mm is not None:  # reported from the centre
         right, up, away = (face.translation_mm / UNIT_MM).tolist()
         place = (up, -right, -WIDTH_AT_DISTANCE * away)
     head = HEAD.pack(

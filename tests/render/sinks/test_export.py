@@ -39,7 +39,7 @@ def a_face(yaw_deg=0.0, pitch_deg=0.0, **expression):
 
 
 def ramp():
-    """A picture whose colours tell the place: B grows with x, G with y."""
+    """A picture whose colours encode the place: B grows with x, G with y."""
     y, x = np.mgrid[:SIZE, :SIZE] + 0.5
     return np.stack([255 * x / SIZE, 255 * y / SIZE, np.full_like(x, 90)], axis=-1).astype(np.uint8)
 

@@ -275,7 +275,7 @@ except SinkError as error:
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files, which stands for a full disk")
 @pytest.mark.parametrize("count", [3, 400])
 def test_a_full_disk(tmp_path, count):
-    wrapper = tmp_path / "ffmpeg"  # told of the limit as of a full disk: by an error, not by a signal
+    wrapper = tmp_path / "ffmpeg"  # it learns of the limit as of a full disk: by an error, not by a signal
     wrapper.write_text(f"#!/bin/sh\ntrap '' XFSZ\nexec {imageio_ffmpeg.get_ffmpeg_exe()} \"$@\"\n")
     wrapper.chmod(0o755)
     path = tmp_path / "full" / "out.mp4"

@@ -57,7 +57,7 @@ def opened(request, x_server):
     if request.param == "gl":
         renderer = request.getfixturevalue("open_gl")(GEOMETRY, ())
     elif os.environ.get("QT_QPA_PLATFORM"):
-        pytest.skip("Qt is told to draw elsewhere")
+        pytest.skip("Qt is set to draw elsewhere")
     with open_window(TITLE, renderer, HELP) as window:
         assert type(window) is (GlWindow if request.param == "gl" else CvWindow)
         yield window, renderer, x_server
@@ -218,7 +218,7 @@ def test_a_live_run_ends_when_its_window_is_closed(x_server, kind, gl_works, net
     if kind == "gl" and gl_works:
         pytest.skip(gl_works)
     if kind == "cpu" and os.environ.get("QT_QPA_PLATFORM"):
-        pytest.skip("Qt is told to draw elsewhere")
+        pytest.skip("Qt is set to draw elsewhere")
     if not shutil.which("xdotool"):
         pytest.skip("no xdotool")
     out, log = tmp_path / "out.mp4", tmp_path / "log.jsonl"
@@ -253,7 +253,7 @@ def test_without_a_display_it_says_so(monkeypatch):
         open_window(TITLE, CpuRenderer(GEOMETRY, ()), HELP)
 
 
-def test_a_headless_opencv_is_told(monkeypatch):
+def test_a_headless_opencv_is_reported(monkeypatch):
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:                           NONE\n")
     with pytest.raises(RenderError, match="pip install opencv-python"):
         open_window(TITLE, CpuRenderer(GEOMETRY, ()), HELP)

@@ -92,9 +92,9 @@ def test_vmc_as_another_library_reads_it(names):
     assert found[0].params == [1] and found[1].params == [pytest.approx(0.1)]
     assert found[2].params[0] == "Head"
     assert found[-1].address == "/VMC/Ext/Blend/Apply"
-    told = {m.params[0]: m.params[1] for m in found if m.address == "/VMC/Ext/Blend/Val"}
-    assert len(told) == 52  # what receivers of "perfect sync" know
-    assert told == pytest.approx(weights | {"tongueOut": 0.0})
+    reported = {m.params[0]: m.params[1] for m in found if m.address == "/VMC/Ext/Blend/Val"}
+    assert len(reported) == 52  # what receivers of "perfect sync" know
+    assert reported == pytest.approx(weights | {"tongueOut": 0.0})
 
 
 @pytest.mark.parametrize("angles", ANGLES)
@@ -145,7 +145,7 @@ def read_openseeface(data):
 
 
 def from_opencv_angles(x_deg, y_deg, z_deg):
-    """The rotation of the angles that cv2.RQDecomp3x3 tells, by its documentation: (Qx Qy Qz)^T."""
+    """The rotation of the angles that cv2.RQDecomp3x3 reports, by its documentation: (Qx Qy Qz)^T."""
     (a, b, c), (s, t, u) = np.cos(np.radians([x_deg, y_deg, z_deg])), np.sin(np.radians([x_deg, y_deg, z_deg]))
     qx = np.array([[1, 0, 0], [0, a, s], [0, -s, a]])
     qy = np.array([[b, 0, -t], [0, 1, 0], [t, 0, b]])
@@ -179,7 +179,7 @@ def test_openseeface_places_a_face_where_unity_wants_it():
 
 @pytest.mark.parametrize("angles", ANGLES)
 def test_openseeface_points_and_pose_agree(angles):
-    """Its camera sees the points of the head, turned and moved as told, where the points of the image are."""
+    """Its camera sees the points of the head, turned and moved as sent, where the points of the image are."""
     track = face(*angles)
     fields = only(track)
     order = [*range(48), *range(49, 54), *range(55, 60), 48, 61, 62, 63, 54, 65, 66, 67]
@@ -272,17 +272,17 @@ def test_an_avatar_keeps_its_person():
         receiver.bind(("127.0.0.1", 0))
         receiver.settimeout(5)
 
-        def told(seconds, *faces):
+        def reported(seconds, *faces):
             sender.send(Frame(0, seconds, frame().image), faces)
             ok, _, *rest = messages([receiver.recv(65535)])
             return rest[0].params[5] if ok.params == [1] else None  # y of the quaternion: yaw
 
         with open_sender(f"osc://127.0.0.1:{receiver.getsockname()[1]}") as sender:
-            assert told(0.0) is None
-            assert told(0.1, one, two) == pytest.approx(0)
-            assert told(0.2, two) is None  # the first may come back
-            assert told(4.0, two) > 0.2
-            assert told(4.1, two, replace(face(), id=3)) > 0.2
+            assert reported(0.0) is None
+            assert reported(0.1, one, two) == pytest.approx(0)
+            assert reported(0.2, two) is None  # the first may come back
+            assert reported(4.0, two) > 0.2
+            assert reported(4.1, two, replace(face(), id=3)) > 0.2
 
 
 def test_localhost_is_the_address_that_receivers_listen_to(monkeypatch):
@@ -315,7 +315,7 @@ def test_nobody_who_listens_is_no_trouble():
             assert "datagrams sent to" in sender.status
 
 
-def test_packets_that_cannot_go_out_are_counted_and_told_of(monkeypatch):
+def test_packets_that_cannot_go_out_are_counted_and_reported(monkeypatch):
     sender = open_sender("osf://127.0.0.1:9")
     sender.send(frame(), (face(),))
 

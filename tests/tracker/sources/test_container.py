@@ -17,14 +17,14 @@ def clip(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", OPTIONS)
-def test_a_cut_file_is_told_from_a_whole_one(clip, tmp_path, kind):
+def test_a_cut_file_differs_from_a_whole_one(clip, tmp_path, kind):
     path = tmp_path / f"clip.{kind}"
     ffmpeg("-i", clip, *(OPTIONS[kind] or ("-c", "copy")), path)
     assert not ends_early(path)
     data = path.read_bytes()
     for share in (0.5, 0.9):
         path.write_bytes(data[: int(share * len(data))])
-        # what is left may end with a whole fragment; then nothing tells
+        # what is left may end with a whole fragment; then nothing shows it
         assert ends_early(path) or kind == "fragments.mp4"
     path.write_bytes(data + bytes(100))
     assert not ends_early(path)

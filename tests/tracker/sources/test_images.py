@@ -66,7 +66,7 @@ def test_no_images_is_an_error(tmp_path, spec):
         open_source(str(tmp_path / spec))
 
 
-def test_an_unreadable_image_among_others_is_told_and_skipped(tmp_path):
+def test_an_unreadable_image_among_others_is_reported_and_skipped(tmp_path):
     write(tmp_path / "1.png", numbered_image(1))
     (tmp_path / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
     (tmp_path / "3.jpg").write_bytes(b"")
@@ -85,7 +85,7 @@ def test_a_single_unreadable_image_is_an_error(tmp_path):
 
 
 def exif(orientation, order):
-    """An EXIF segment of a JPEG that tells the orientation and one tag before it."""
+    """An EXIF segment of a JPEG that holds the orientation and one tag before it."""
     def number(value, size):
         return value.to_bytes(size, order)
 

@@ -328,8 +328,8 @@ def test_mjpeg_is_live(server):
         wait_until(lambda: source.dropped >= 5)
         slow = next(source)
         later = [next(source) for _ in range(5)]
-    told = [number_of(frame.image) for frame in (slow, *later)]
-    assert told[0] >= 6 and all(b > a for a, b in itertools.pairwise(told))
+    reported = [number_of(frame.image) for frame in (slow, *later)]
+    assert reported[0] >= 6 and all(b > a for a, b in itertools.pairwise(reported))
     assert [frame.index for frame in later] == [2, 3, 4, 5, 6]
     blue = later[0].image[-10, -10].astype(int)  # colours survive the way through ffmpeg
     assert np.abs(blue - [200, 0, 0]).max() < 12
@@ -379,8 +379,8 @@ def test_a_broadcast_of_h264(server, tmp_path):
     server.clip = make_clip(tmp_path / "broadcast.ts", 120)
     with open_source(f"{server.url}/broadcast", SourceConfig(reconnect_s=0)) as source:
         frames = list(source)
-    told = [number_of(frame.image) for frame in frames]
-    assert source.live and source.exhausted and told == sorted(set(told)) and told[-1] == 119
+    reported = [number_of(frame.image) for frame in frames]
+    assert source.live and source.exhausted and reported == sorted(set(reported)) and reported[-1] == 119
     assert len(frames) + source.dropped <= 120
     assert all(0 <= time.monotonic() - frame.captured_s < 60 for frame in frames)
 

@@ -19,7 +19,7 @@ def test_nothing_at_all():
         assert list(items) == []
 
 
-def test_it_never_reads_further_ahead_than_told():
+def test_it_never_reads_further_ahead_than_asked():
     read = []
 
     def source():

@@ -201,7 +201,7 @@ def sound_alone(path, clip):
 
 
 @pytest.mark.parametrize("spoil", [damaged_head, text, empty, nothing, header_alone, sound_alone])
-def test_what_is_no_video_is_told_in_one_line(tmp_path, clip, spoil, capfd):
+def test_what_is_no_video_is_reported_in_one_line(tmp_path, clip, spoil, capfd):
     path = tmp_path / "bad.mp4"
     spoil(path, clip)
     with pytest.raises(SourceError, match=r"bad\.mp4: ") as caught:

@@ -42,7 +42,7 @@ def test_known_faces_are_found_again(model, yaw, noise_px):
     pose = pose_from_camera(params.camera)
     assert distance_mm(model, params, landmarks) < (0.6 if noise_px == 0 else 1.1)
     assert abs(pose.yaw_deg - yaw) < 4 and abs(pose.pitch_deg - 12) < 4 and abs(pose.roll_deg + 15) < 2
-    # only what sizes are usual tells a near small head from a far large one
+    # only what sizes are usual reports a near small head from a far large one
     assert abs(pose.scale_px_per_mm / 2 - 1) < (0.1 if noise_px == 0 else 0.12)
     assert params.expression.min() >= 0 and params.expression.max() <= 1
     assert params.camera.dtype == params.shape.dtype == params.expression.dtype == np.float32
@@ -51,7 +51,7 @@ def test_known_faces_are_found_again(model, yaw, noise_px):
 @pytest.mark.parametrize(
     "name", ["eyeBlink_L", "eyeBlink_R", "jawOpen", "mouthSmile_L", "mouthSmile_R", "mouthPucker", "browInnerUp_L"]
 )
-def test_an_expression_is_told_by_its_landmarks(model, name):
+def test_an_expression_is_reported_by_its_landmarks(model, name):
     landmarks = model.landmarks(camera_of(10), *face_of(model, np.random.default_rng(0), **{name: 1.0}))
     found = dict(zip(model.expression_names, fit_landmarks(model, landmarks).expression, strict=True))
     assert found.pop(name) > 0.6
