@@ -78,7 +78,8 @@ def bust(volume: Volume, image: np.ndarray) -> Head | None:
     placed = placed.astype(np.float32)
     scale_px_per_mm = float(np.cbrt(abs(np.linalg.det(to_image))))
     seen = seen_share(placed, head.triangles, scale_px_per_mm) * within(placed, image)
-    outline = cv2.erode((volume.inside > 0.5).any(axis=0).astype(np.uint8), np.ones((RIM, RIM), np.uint8))
+    outline = np.array((volume.inside > 0.5).any(axis=0), np.uint8)
+    outline = cv2.erode(outline, np.ones((RIM, RIM), np.uint8))
     column, row, _ = ((head.vertices - volume.to_model[:, 3]) @ to_voxels.T).astype(int).T
     rows, columns = outline.shape
     seen = seen * outline[np.clip(row, 0, rows - 1), np.clip(column, 0, columns - 1)]
@@ -98,10 +99,10 @@ def bust_of(inside: np.ndarray, to_model: np.ndarray, level: float = 0.5) -> Hea
         return None
     triangles = np.ascontiguousarray(triangles[:, ::-1])  # y points down in voxels, up in model space
     vertices = (points @ to_model[:, :3].T + to_model[:, 3]).astype(np.float32)
-    down = vertices * np.float32([1, -1, 1])
+    down = vertices * np.array([1, -1, 1], np.float32)
     normals = np.empty_like(down)
     vertex_normals(down, triangles, normals)
-    normals *= np.float32([1, -1, 1])
+    normals *= np.array([1, -1, 1], np.float32)
     return Head(
         neutral=vertices,
         vertices=vertices,

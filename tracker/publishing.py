@@ -81,7 +81,7 @@ class Publisher:
 
     def solve(self, slot: Slot) -> None:
         """Solve for the face that goes through the aligned points of a track."""
-        if self._solver is None:
+        if self._solver is None or slot.aligned is None:
             return
         slot.solving = slot.solving or self._solver.start()
         seen, shape = slot.seen, slot.settle_shape(slot.seen.shape)

@@ -62,7 +62,7 @@ def ply(head: Head) -> bytes:
 
 def stl(head: Head) -> bytes:
     """An STL file, binary, in millimetres: for printing, without colours. z is up, as slicers have it."""
-    corners = head.vertices[head.triangles][:, :, [0, 2, 1]] * np.float32([1, -1, 1])
+    corners = head.vertices[head.triangles][:, :, [0, 2, 1]] * np.array([1, -1, 1], np.float32)
     flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     rows = np.zeros(len(corners), [("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("unused", "<u2")])
     rows["normal"] = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
