@@ -15,7 +15,7 @@ def descend(matrix, gradient, x, low, high, sweeps, least_step):
 
     Parameters
     ----------
-    matrix : (n, n) float64, symmetric, positive definite: the second derivatives
+    matrix : (n, n) float64, symmetric, positive definite where bounds differ: the second derivatives
     gradient : (n,) float64, at `x`; afterwards at the result
     x : (n,) float64, where the search starts; afterwards the result
     low, high : (n,) float64; a coordinate between equal bounds stays
@@ -26,7 +26,9 @@ def descend(matrix, gradient, x, low, high, sweeps, least_step):
     for _ in range(sweeps):
         moved = False
         for i in range(count):
-            new = min(max(x[i] - gradient[i] / matrix[i, i], low[i]), high[i])
+            new = low[i]
+            if low[i] < high[i]:  # what cannot move need not have a curvature
+                new = min(max(x[i] - gradient[i] / matrix[i, i], low[i]), high[i])
             step = new - x[i]
             if abs(step) > least_step:
                 moved = True

@@ -1,7 +1,9 @@
 import numpy as np
-from scipy.optimize import lsq_linear
+import pytest
 
 from facet.tracker.bounded import descend, divide, factor
+
+lsq_linear = pytest.importorskip("scipy.optimize").lsq_linear  # only the tools have SciPy
 
 
 def problem(seed, rows=30, count=20):
@@ -48,3 +50,10 @@ def test_a_factor_divides_as_numpy_does():
     expected = np.linalg.solve(matrix, vector)
     divide(lower, vector)
     np.testing.assert_allclose(vector, expected, rtol=1e-6)
+
+
+def test_what_cannot_move_need_not_have_a_curvature():
+    matrix, gradient = np.diag([2.0, 0.0]), np.array([-4.0, 1.0])
+    x, low, high = np.array([0.0, 0.5]), np.array([-9.0, 0.5]), np.array([9.0, 0.5])
+    descend(matrix, gradient, x, low, high, 10, 1e-9)
+    assert x.tolist() == [2.0, 0.5]
