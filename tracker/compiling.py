@@ -18,6 +18,7 @@ from numba.core.caching import (
     UserProvidedCacheLocator,
     UserWideCacheLocator,
 )
+from numba.core.dispatcher import Dispatcher
 
 DIGEST = hashlib.sha256().digest_size
 
@@ -66,11 +67,21 @@ class _KernelCache(FunctionCache):
 
     def __init__(self, function):
         super().__init__(function)
-        files = self._cache_file
-        self._cache_file = _CheckedFiles(files._cache_path, self._impl.filename_base, files._source_stamp)
+        self._function, self._stamped = function, False
+
+    def _stamp(self):
+        """Compiled code is out of date when a file of a kernel that it calls has changed, too.
+
+        Done at the first use: only then is all that it calls defined.
+        """
+        if not self._stamped:
+            path, base = self._cache_file._cache_path, self._impl.filename_base
+            self._cache_file = _CheckedFiles(path, base, _stamp_of(_files_of(self._function)))
+            self._stamped = True
 
     def load_overload(self, sig, target_context):
         try:
+            self._stamp()
             return super().load_overload(sig, target_context)
         except Exception:  # pickles raise whatever their garbage happens to say
             return None
@@ -78,6 +89,7 @@ class _KernelCache(FunctionCache):
     def save_overload(self, sig, data):
         for _ in range(2):
             try:
+                self._stamp()
                 super().save_overload(sig, data)
                 return
             except Exception:
@@ -85,6 +97,25 @@ class _KernelCache(FunctionCache):
                     self.flush()  # a damaged index is begun anew
                 except OSError:
                     return
+
+
+def _files_of(function) -> set[str]:
+    """The source files of a function and of all kernels that it calls."""
+    files, waiting, seen = set(), [function], set()
+    while waiting:
+        function = waiting.pop()
+        if function not in seen:
+            seen.add(function)
+            files.add(function.__code__.co_filename)
+            named = (function.__globals__.get(name) for name in function.__code__.co_names)
+            waiting += [kernel.py_func for kernel in named if isinstance(kernel, Dispatcher)]
+    return files
+
+
+def _stamp_of(files: set[str]) -> tuple:
+    """Times and sizes of files."""
+    found = [os.stat(file) for file in sorted(files)]
+    return tuple((status.st_mtime, status.st_size) for status in found)
 
 
 def njit(**options):

@@ -110,3 +110,22 @@ def test_kernels_are_compiled_in_one_place():
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             found |= {path.relative_to(ROOT).as_posix() for name in names if name.split(".")[0] == "numba"}
     assert found == {"tracker/compiling.py"}
+
+
+def test_a_kernel_is_compiled_again_when_one_that_it_calls_changes(folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    caller = KERNEL.replace("\n\n\n", "\nfrom factors import factor\n\n\n", 1).replace("2 *", "factor() *")
+    (folder / "doubling.py").write_text(caller)
+
+    def times(factor):
+        called = KERNEL.replace("twice(x)", "factor()").replace("2 * x", factor)
+        (folder / "factors.py").write_text(called)
+        sys.modules.pop("factors", None)
+        importlib.invalidate_caches()
+        return call(folder)
+
+    assert times("2") == (42, 0)
+    assert call(folder) == (42, 1)
+    assert times("100") == (2100, 0)
+    sys.modules.pop("factors")

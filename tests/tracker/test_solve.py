@@ -2,7 +2,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
 
 from facet.tracker import solve
 from facet.tracker.aligner import COUNT, IRISES, JAW, Alignment
@@ -13,6 +12,8 @@ from facet.tracker.pose import FLIP_Y, pose_from_camera, rotation_from_angles
 from facet.tracker.solve import GAPS, LEAST_MM, PointSolver
 from facet.tracker.types import Roi
 from tests.conftest import ROOT
+
+Rotation = pytest.importorskip("scipy.spatial.transform").Rotation  # only the tools have SciPy
 
 SIZE_PX = 640
 
