@@ -182,7 +182,7 @@ def test_sending_that_fails_is_reported_when_interrupted_too(networks, tmp_path)
         pytest.skip("this machine's network sends there, or knows no such address")
     assert_one_line(whole, 1, url, "6 of 6 packets", "check")
     log = tmp_path / "log.jsonl"
-    status, reported = interrupted_run([*APP, *options, "--log", log], log, signal.SIGINT, after_s=4)
+    status, reported = interrupted_run([*APP, *options, "--log", log], log, signal.SIGINT, after_s=2)
     assert status == 130
     assert "could not be sent" in reported and "interrupted" in reported
 
