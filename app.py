@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
-SET_UP = "run `make setup`, then .venv/bin/python app.py, or pip install -r requirements.txt"
-
-
-def take_over() -> None:
-    """Before anything loads: a signal ends the process in silence, as nothing is open yet."""
+if __name__ == "__main__":
     # what nobody catches when Ctrl-C comes at a bad moment, as while the next module loads
     sys.excepthook = lambda kind, *rest: os._exit(130) if kind is KeyboardInterrupt else sys.__excepthook__(kind, *rest)
+import signal
+
+SET_UP = "run `make setup`, then .venv/bin/python app.py, or pip install -r requirements.txt"
+if __name__ == "__main__":
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number and signal.getsignal(number) is not signal.SIG_IGN:  # what the parent had ignored stays so
-            signal.signal(number, lambda *_: os._exit(130))
+            signal.signal(number, lambda *_: os._exit(130))  # while the libraries load nothing is open yet
     if sys.version_info < (3, 11):  # noqa: UP036
         sys.exit(f"app.py: expected Python 3.11 or newer, found {sys.version.split()[0]}; {SET_UP}")
-
-
-if __name__ == "__main__":
-    take_over()
 
 import argparse
 import contextlib
