@@ -22,6 +22,7 @@ from typing import Annotated
 
 import numpy as np
 
+from facet.tracker.bounded import divide
 from facet.tracker.compiling import njit
 from facet.tracker.errors import WeightsError
 from facet.tracker.morphable import MorphableModel, add_expression
@@ -575,11 +576,4 @@ def _solve_lower(matrix, right):
         for m in range(j):
             value -= matrix[j, m] * matrix[j, m]
         matrix[j, j] = math.sqrt(max(value, 1e-12))
-    for j in range(size):
-        for m in range(j):
-            right[j] -= matrix[j, m] * right[m]
-        right[j] /= matrix[j, j]
-    for j in range(size - 1, -1, -1):
-        for m in range(j + 1, size):
-            right[j] -= matrix[m, j] * right[m]
-        right[j] /= matrix[j, j]
+    divide(matrix, right)

@@ -38,11 +38,7 @@ class Data:
     shares: dict[str, float] = field(default_factory=dict)  # of the samples, by SOURCES
 
     def __post_init__(self):
-        for name in self.shares:
-            if name not in SOURCES:
-                raise ValueError(f"unknown source {name}; known: {', '.join(SOURCES)}")
-        if not sum(self.shares.values()) > 0:
-            raise ValueError(f"shares must name at least one of {', '.join(SOURCES)}")
+        shared.check_shares(self.shares, SOURCES)
 
 
 @dataclass(frozen=True, kw_only=True)

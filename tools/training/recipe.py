@@ -76,6 +76,15 @@ class Recipe:
             raise ValueError("average.init: expected a run that starts from another, found none; set init")
 
 
+def check_shares(shares: dict[str, float], sources: tuple[str, ...]) -> None:
+    """Raise ValueError where shares of the samples name another source than these, or none."""
+    for name in shares:
+        if name not in sources:
+            raise ValueError(f"unknown source {name}; known: {', '.join(sources)}")
+    if not sum(shares.values()) > 0:
+        raise ValueError(f"shares must name at least one of {', '.join(sources)}")
+
+
 def parts_of(network: str) -> SimpleNamespace:
     """The modules model, data, losses and export of a network."""
     names = ("model", "data", "losses", "export")
